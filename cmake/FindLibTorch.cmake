@@ -36,8 +36,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_LIBRARY}")
   add_library(LibTorch::cpu SHARED IMPORTED)
   set_target_properties(LibTorch::cpu PROPERTIES IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}")
-  target_include_directories(LibTorch::cpu SYSTEM INTERFACE
-    "${LibTorch_INCLUDE_DIR}" "${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
+  # After the system's folders: the wheel brings its own copy of fmt's headers, which must not hide the installed fmt.
+  target_compile_options(LibTorch::cpu INTERFACE
+    "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}" "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
   target_link_libraries(LibTorch::cpu INTERFACE LibTorch::c10)
   # libtorch_cpu of a CUDA wheel needs libcudart and libcupti: they lie beside it or in the wheels' nvidia folders.
   file(GLOB _torch_runtime_dirs "${LibTorch_DIR_FOUND}/../nvidia/*/lib")

@@ -43,7 +43,7 @@ function(lockstep_add_rank_test name)
   add_executable(${name} ${ARG_SOURCES} "${PROJECT_SOURCE_DIR}/tests/support/rank_main.cpp")
   lockstep_target_defaults(${name})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest MPI::MPI_C)
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} lockstep::mpi GTest::gmock GTest::gtest)
   foreach(world_size IN LISTS ARG_WORLD_SIZES)
     add_test(NAME ${name}.np${world_size}
       COMMAND ${LOCKSTEP_MPIRUN} ${LOCKSTEP_MPIRUN_FLAGS} -np ${world_size} $<TARGET_FILE:${name}>)

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lockstep/base/dtype.hpp"
+#include "lockstep/comm/reduce_op.hpp"
+#include "lockstep/comm/tree.hpp"
+#include "lockstep/comm/work.hpp"
+
+namespace at {
+class Tensor;
+}
+
+namespace lockstep {
+
+namespace comm {
+class Backend;
+struct Peer;
+}  // namespace comm
+
+struct CollectiveOptions {
+  // Counted from the call on this rank; TimeoutError names who is missing. Default: the communicator's.
+  std::optional<std::chrono::milliseconds> timeout{};
+  ReduceOrder order = ReduceOrder::tree;
+};
+
+// Plain memory for programs without tensors: `elements` values of `dtype`, contiguous.
+struct Buffer {
+  void* data = nullptr;
+  std::int64_t elements = 0;
+  DType dtype = DType::float32;
+};
+
+// The sum of this rank's leaves of T(leaves), as Communicator::reduce_partials takes it.
+struct PartialSums {
+  std::span<const Partial> partials;  // those of subtrees_in(even_split(leaves, world_size, rank), leaves), in order
+  std::int64_t leaves = 1;            // n of T(n)
+  double scale = 1.0;                 // the result is multiplied by it once, then rounded once
+};
+
+// What waiting means to the one who owns the thread: `before` runs when this rank is about to wait for its peers,
+// `after` when it goes on. Ranks that are threads of one process take turns this way.
+struct WaitHooks {
+  std::function<void()> before;
+  std::function<void()> after;
+};
+
+// A fixed group of ranks that call the same collectives in the same order, from one thread each. Every call carries a
+// fingerprint (kind, dtype, elements, op, root, sequence number); if ranks disagree on it, all of them throw
+// MismatchError naming both calls, before data is touched. After a failure every later call throws the first error
+// again. Not thread-safe: give each thread its own by duplicate().
+class Communicator {
+ public:
+  Communicator(std::unique_ptr<comm::Backend> backend, std::string name, std::chrono::milliseconds timeout);
+  Communicator(Communicator&&) noexcept;
+  Communicator& operator=(Communicator&&) noexcept;
+  ~Communicator();  // local; waits for nothing and frees nothing that peers use: see close()
+
+  [[nodiscard]] int rank() const noexcept;  // 0 … world_size()−1, ordered by node, then local rank
+  [[nodiscard]] int world_size() const noexcept;
+  [[nodiscard]] std::string_view name() const noexcept;  // as in error messages: "world"
+  [[nodiscard]] std::string_view backend_name() const noexcept;
+  [[nodiscard]] const std::vector<comm::Peer>& peers() const noexcept;  // by rank
+  [[nodiscard]] std::string who() const;                                // "rank 3/8 n07", as in error messages
+
+  // Collective. Replaces `tensor` on every rank by the reduction over all ranks, in place; same shape, strides and
+  // dtype everywhere, dense, CPU. fp16 and bf16 are summed in fp32 and rounded once. Throws UsageError for (op, dtype)
+  // without meaning.
+  Work all_reduce(at::Tensor& tensor, ReduceOp op = ReduceOp::sum, const CollectiveOptions& options = {});
+  Work all_reduce(Buffer buffer, ReduceOp op = ReduceOp::sum, const CollectiveOptions& options = {});
+
+  // Collective. The sum in the order of T(leaves) of what all ranks contribute, into `result` on every rank. `result`
+  // may be the memory of one of the partials. float32 or float64.
+  Work reduce_partials(Buffer result, const PartialSums& sums, const CollectiveOptions& options = {});
+
+  // Collective. `input` is [world_size, *output.shape]; `output` on rank r is the reduction of all ranks' input[r].
+  Work reduce_scatter(at::Tensor& output, const at::Tensor& input, ReduceOp op = ReduceOp::sum,
+                      const CollectiveOptions& options = {});
+  Work reduce_scatter(Buffer output, const void* input, ReduceOp op = ReduceOp::sum,
+                      const CollectiveOptions& options = {});
+
+  // Collective. `output` is [world_size, *input.shape]; row r is rank r's `input`. Both contiguous, not overlapping.
+  Work all_gather(at::Tensor& output, const at::Tensor& input, const CollectiveOptions& options = {});
+  Work all_gather(void* output, Buffer input, const CollectiveOptions& options = {});
+
+  // Collective. Copies root's `tensor` to every rank, in place; same shape, strides and dtype everywhere, dense.
+  Work broadcast(at::Tensor& tensor, int root, const CollectiveOptions& options = {});
+  Work broadcast(Buffer buffer, int root, const CollectiveOptions& options = {});
+
+  // Collective. Root's text on every rank. Waits.
+  [[nodiscard]] std::string broadcast(std::string_view text, int root, const CollectiveOptions& options = {});
+
+  // Collective. Returns when every rank has called it.
+  void barrier(const CollectiveOptions& options = {});
+
+  // Collective. Another communicator of the same ranks, whose calls do not interleave with this one's.
+  [[nodiscard]] Communicator duplicate(std::string name);
+
+  // Local. Advances all work in flight on this rank (on this communicator and its duplicates) for at most 50 µs.
+  void progress();
+
+  // Local. Hooks of this communicator and of its duplicates, those made before included.
+  void set_wait_hooks(WaitHooks hooks);
+
+  // Local. True once this communicator has failed; later calls throw its first error.
+  [[nodiscard]] bool failed() const noexcept;
+  // Local. Fails this communicator and tells the peers where the backend can.
+  void abort(const std::string& why) noexcept;
+  // Local. True for the first rank of this host that calls it, so that an error which all ranks meet is printed once.
+  [[nodiscard]] bool claim_first_failure() noexcept;
+
+  // Collective. Waits for the work in flight and frees what the backend owns. Close duplicates first. No destructor
+  // does this, because no destructor runs a collective.
+  void close();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep

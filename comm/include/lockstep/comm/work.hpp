@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+namespace lockstep {
+
+// A collective in flight. Keeps its tensors alive. Destroying one waits for it; an error found then is thrown by the
+// communicator's next call, because destructors never throw.
+class [[nodiscard]] Work {
+ public:
+  struct State;
+  explicit Work(std::shared_ptr<State> state) noexcept;
+  Work(Work&&) noexcept;
+  Work& operator=(Work&&) noexcept;
+  ~Work();
+
+  // Returns when the result is in place. Throws TimeoutError, PeerDied, MismatchError, or what first failed this
+  // communicator.
+  void wait();
+  // Never blocks; advances all work in flight on this rank. Throws like wait().
+  [[nodiscard]] bool done();
+  // Holds `memory` (tensors, say) until the collective no longer needs it.
+  void keep_alive(std::shared_ptr<void> memory);
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace lockstep

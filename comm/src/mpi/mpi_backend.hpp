@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <mpi.h>
+
+#include <memory>
+
+#include "lockstep/comm/backend.hpp"
+
+namespace lockstep::comm::mpi {
+
+enum class RankOrder { by_node, as_given };
+
+// Collective. The backend over a duplicate of `comm`. by_node: ranks are renumbered by (node, local rank), so that a
+// node's ranks form subtrees. The duplicate is freed by close(), or when MPI is finalized.
+[[nodiscard]] std::unique_ptr<Backend> make_mpi_backend(MPI_Comm comm, RankOrder order);
+
+}  // namespace lockstep::comm::mpi

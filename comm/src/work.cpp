@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lockstep/comm/work.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lockstep/base/error.hpp"
+#include "work_state.hpp"
+
+namespace lockstep {
+
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::chrono::microseconds kSlice(50);
+
+std::exception_ptr error_of(const comm::Failure& failure, ErrorText text) {
+  switch (failure.kind) {
+    case comm::FailureKind::mismatch:
+      return std::make_exception_ptr(MismatchError(std::move(text)));
+    case comm::FailureKind::peer_died:
+      return std::make_exception_ptr(PeerDied(std::move(text)));
+    case comm::FailureKind::aborted:
+    case comm::FailureKind::native:
+      break;
+  }
+  return std::make_exception_ptr(CommError(std::move(text)));
+}
+
+// What `thrower`, which always throws, throws.
+template <class Thrower>
+std::exception_ptr caught(Thrower thrower) noexcept {
+  std::exception_ptr error;
+  try {
+    thrower();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  return error;
+}
+
+}  // namespace
+
+std::string CommunicatorState::who() const {
+  const auto rank = static_cast<std::size_t>(backend->rank());
+  return fmt::format("rank {}/{} {}", rank, backend->world_size(), backend->peers()[rank].host);
+}
+
+std::string CommunicatorState::describe(const comm::Call& call) const {
+  return fmt::format("{} on \"{}\" ({})", comm::to_string(call), name, backend->name());
+}
+
+void CommunicatorState::remember_and_throw(std::exception_ptr first) {
+  if (!error) error = std::move(first);
+  std::rethrow_exception(error);
+}
+
+void CommunicatorState::fail(const comm::Call& call, const comm::Failure& failure) {
+  if (!error) backend->fail(failure);
+  remember_and_throw(error_of(failure, {.who = who(), .what = describe(call), .why = failure.why, .fix = failure.fix}));
+}
+
+void CommunicatorState::fail_by_timeout(const comm::Call& call, const std::vector<int>& missing,
+                                        std::chrono::milliseconds waited) {
+  std::vector<std::string> names;
+  for (const int rank : missing) names.push_back(fmt::format("{} ({})", rank, backend->peers()[rank].host));
+  const std::string why = fmt::format("timed out after {:.1f} s waiting for rank{} {}", waited.count() / 1000.0,
+                                      missing.size() == 1 ? "" : "s", fmt::join(names, ", "));
+  if (!error) backend->fail({.kind = comm::FailureKind::aborted, .why = why, .fix = {}});
+  remember_and_throw(std::make_exception_ptr(
+      TimeoutError({.who = who(),
+                    .what = describe(call),
+                    .why = why,
+                    .fix = "look at what that rank does (stopped, swapping, waiting for data, or a branch that skips "
+                           "this call); raise comm.timeout_seconds if it is only slow"})));
+}
+
+void ProgressEngine::add(std::shared_ptr<Work::State> work) { in_flight_.push_back(std::move(work)); }
+
+bool ProgressEngine::advance() noexcept {
+  bool ended = false;
+  const auto slice_end = Clock::now() + kSlice;
+  for (auto work = in_flight_.begin(); work != in_flight_.end();) {
+    Work::State& state = **work;
+    try {
+      if (!state.error) {
+        state.communicator->throw_if_failed();
+        if (!state.operation->advance(slice_end)) {
+          ++work;
+          continue;
+        }
+        state.operation.reset();
+        state.keep_alive.reset();
+        work = in_flight_.erase(work);
+        ended = true;
+        continue;
+      }
+    } catch (const comm::BackendFailure& thrown) {
+      state.error = caught([&] { state.communicator->fail(state.call, thrown.failure); });
+    } catch (...) {
+      state.error = std::current_exception();
+    }
+    ++work;  // a failed one stays for ever: native requests may still write to its buffers
+  }
+  return ended;
+}
+
+void Work::State::wait() {
+  const auto began = Clock::now();
+  while (true) {
+    progress->advance();
+    if (error) std::rethrow_exception(error);
+    if (!operation) return;
+    const auto now = Clock::now();
+    if (now - started > timeout) {
+      error = caught([&] {
+        communicator->fail_by_timeout(call, operation->missing(),
+                                      std::chrono::duration_cast<std::chrono::milliseconds>(now - started));
+      });
+      continue;
+    }
+    if (progress->hooks.before) progress->hooks.before();
+    try {
+      communicator->backend->idle(now - began);
+    } catch (const comm::BackendFailure& thrown) {
+      error = caught([&] { communicator->fail(call, thrown.failure); });
+    }
+    if (progress->hooks.after) progress->hooks.after();
+  }
+}
+
+Work::Work(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+Work::Work(Work&&) noexcept = default;
+
+Work& Work::operator=(Work&& other) noexcept {
+  Work previous(std::move(*this));  // waits like any Work that is destroyed
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+Work::~Work() {
+  if (!state_ || state_->finished()) return;
+  try {
+    state_->wait();
+  } catch (...) {  // remembered by the communicator: its next call throws it
+  }
+}
+
+void Work::wait() { state_->wait(); }
+
+void Work::keep_alive(std::shared_ptr<void> memory) {
+  if (!state_->finished()) state_->keep_alive = std::move(memory);
+}
+
+bool Work::done() {
+  state_->progress->advance();
+  if (state_->error) std::rethrow_exception(state_->error);
+  return !state_->operation;
+}
+
+}  // namespace lockstep

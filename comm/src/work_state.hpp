@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lockstep/comm/backend.hpp"
+#include "lockstep/comm/communicator.hpp"
+#include "lockstep/comm/work.hpp"
+
+namespace lockstep {
+
+// What a communicator and its works share: who it is, and whether it has failed.
+struct CommunicatorState {
+  std::unique_ptr<comm::Backend> backend;
+  std::string name;
+  std::chrono::milliseconds timeout;
+  std::exception_ptr error;  // the first; set once
+
+  [[nodiscard]] std::string who() const;
+  // Remembers the first error, tells the peers, and throws that first error.
+  [[noreturn]] void fail(const comm::Call& call, const comm::Failure& failure);
+  [[noreturn]] void fail_by_timeout(const comm::Call& call, const std::vector<int>& missing,
+                                    std::chrono::milliseconds waited);
+  void throw_if_failed() const {
+    if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  [[nodiscard]] std::string describe(const comm::Call& call) const;
+  [[noreturn]] void remember_and_throw(std::exception_ptr first);
+};
+
+// All work in flight on this rank, over a communicator and its duplicates: whoever calls in advances all of it, so that
+// one communicator's wait does not stall another's transfer.
+class ProgressEngine {
+ public:
+  ProgressEngine() = default;
+  ProgressEngine(const ProgressEngine&) = delete;
+  ProgressEngine& operator=(const ProgressEngine&) = delete;
+
+  void add(std::shared_ptr<Work::State> work);
+  // One slice of at most 50 µs; whether something ended. An error stays with its work. Never throws.
+  bool advance() noexcept;
+  WaitHooks hooks;
+
+ private:
+  std::list<std::shared_ptr<Work::State>> in_flight_;
+};
+
+struct Work::State {
+  std::shared_ptr<CommunicatorState> communicator;
+  std::shared_ptr<ProgressEngine> progress;
+  comm::Call call;
+  std::chrono::steady_clock::time_point started;
+  std::chrono::milliseconds timeout;
+  std::unique_ptr<comm::Operation> operation;  // null once done
+  std::shared_ptr<void> keep_alive;            // the tensors
+  std::exception_ptr error;
+
+  void wait();
+  [[nodiscard]] bool finished() const noexcept { return !operation || error; }
+};
+
+}  // namespace lockstep

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+
+#include "comm/collective_cases.hpp"
+#include "lockstep/base/error.hpp"
+#include "lockstep/comm/local.hpp"
+
+namespace lockstep::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+class LocalCollectives : public ::testing::TestWithParam<CollectiveCase> {};
+
+TEST_P(LocalCollectives, hold_at_world_sizes_1_to_4) {
+  for (const int world_size : {1, 2, 3, 4}) {
+    SCOPED_TRACE(world_size);
+    run_local_ranks(world_size, GetParam().check);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, LocalCollectives, ::testing::ValuesIn(collective_cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+TEST(LocalRanks, a_rank_that_does_not_come_is_named) {
+  EXPECT_THAT(
+      [] {
+        run_local_ranks(3, [](Communicator& world) {
+          if (world.rank() == 1) return;
+          world.barrier({.timeout = std::chrono::milliseconds(100)});
+        });
+      },
+      ThrowsMessage<TimeoutError>(AllOf(HasSubstr("barrier #0"), HasSubstr("waiting for rank 1 "), HasSubstr("Fix:"))));
+}
+
+TEST(LocalRanks, a_rank_that_throws_ends_the_waits_of_the_others) {
+  EXPECT_THAT(
+      [] {
+        run_local_ranks(3, [](Communicator& world) {
+          if (world.rank() == 2) throw DataError({.what = "shard 7", .why = "truncated", .fix = {}});
+          EXPECT_THAT([&] { world.barrier(); }, ThrowsMessage<PeerDied>(HasSubstr("rank 2 gave up: shard 7")));
+        });
+      },
+      ThrowsMessage<DataError>(HasSubstr("truncated")));
+}
+
+TEST(LocalRanks, wait_hooks_bracket_every_wait) {
+  run_local_ranks(2, [](Communicator& world) {
+    int depth = 0;
+    world.set_wait_hooks({.before = [&] { EXPECT_EQ(depth++, 0); }, .after = [&] { EXPECT_EQ(--depth, 0); }});
+    for (int i = 0; i < 50; ++i) world.barrier();
+    EXPECT_EQ(depth, 0);
+    world.set_wait_hooks({});
+  });
+}
+
+}  // namespace
+}  // namespace lockstep::testing

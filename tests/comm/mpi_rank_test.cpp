@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <mpi.h>
+
+#include "comm/collective_cases.hpp"
+#include "lockstep/base/error.hpp"
+#include "lockstep/comm/backend.hpp"
+#include "lockstep/comm/mpi.hpp"
+#include "support/rank_world.hpp"
+
+namespace lockstep::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+class MpiCollectives : public ::testing::TestWithParam<CollectiveCase> {};
+
+TEST_P(MpiCollectives, hold) { GetParam().check(world()); }
+
+INSTANTIATE_TEST_SUITE_P(Cases, MpiCollectives, ::testing::ValuesIn(collective_cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+TEST(MpiRanks, a_rank_that_does_not_come_is_named) {
+  if (world().world_size() == 1) return;
+  Communicator other = world().duplicate("other");
+  if (world().rank() != 1) {
+    EXPECT_THAT([&] { other.barrier({.timeout = std::chrono::milliseconds(100)}); },
+                ThrowsMessage<TimeoutError>(AllOf(HasSubstr("barrier #0"), HasSubstr("waiting for rank 1 "))));
+  }
+  world().barrier();
+}
+
+TEST(MpiRanks, a_rank_is_known_by_host_and_process) {
+  const auto& peer = world().peers()[static_cast<std::size_t>(world().rank())];
+  EXPECT_EQ(peer.local_rank, world().rank());
+  EXPECT_EQ(peer.pid, getpid());
+}
+
+// A program that runs MPI itself lends us a communicator and goes on using it.
+TEST(MpiRanks, an_adopted_communicator_leaves_the_callers_alone) {
+  Communicator adopted = adopt(MPI_COMM_WORLD);
+  EXPECT_EQ(adopted.world_size(), world().world_size());
+  std::int64_t ours = 1;
+  Work work = adopted.all_reduce({&ours, 1, DType::int64});
+  int theirs = 1;
+  MPI_Allreduce(MPI_IN_PLACE, &theirs, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  work.wait();
+  EXPECT_EQ(ours, theirs);
+  adopted.close();
+}
+
+}  // namespace
+}  // namespace lockstep::testing
