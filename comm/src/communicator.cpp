@@ -60,12 +60,13 @@ Work Communicator::Impl::start(comm::Request request, const CollectiveOptions& o
   work->communicator = state;
   work->progress = progress;
   work->call = request.call;
+  work->label = options.label;
   work->started = std::chrono::steady_clock::now();
   work->timeout = options.timeout.value_or(state->timeout);
   try {
     work->operation = state->backend->start(std::move(request));
   } catch (const comm::BackendFailure& thrown) {
-    state->fail(work->call, thrown.failure);
+    state->fail(work->subject(), thrown.failure);
   }
   progress->add(work);
   return Work(std::move(work));
@@ -151,12 +152,12 @@ Communicator Communicator::duplicate(std::string name) {
 }
 
 void Communicator::progress() { impl_->progress->advance(); }
-void Communicator::set_wait_hooks(WaitHooks hooks) { impl_->progress->hooks = std::move(hooks); }
+void Communicator::observe_waits(WaitObserver* observer) { impl_->progress->observer = observer; }
 bool Communicator::failed() const noexcept { return static_cast<bool>(impl_->state->error); }
 
 void Communicator::abort(const std::string& why) noexcept {
   try {
-    impl_->state->fail({.kind = Kind::barrier}, {.kind = comm::FailureKind::aborted, .why = why, .fix = {}});
+    impl_->state->fail("abort", {.kind = comm::FailureKind::aborted, .why = why, .fix = {}});
   } catch (...) {  // remembered as the communicator's first error
   }
 }

@@ -8,40 +8,11 @@
 
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/communicator.hpp"
+#include "lockstep/comm/tensor_dtype.hpp"
 
 // The tensor layer of Communicator: checks shapes, strides and dtypes, then calls the plain one.
 namespace lockstep {
 namespace {
-
-DType dtype_of(const at::Tensor& tensor, const char* call) {
-  switch (tensor.scalar_type()) {
-    case at::kDouble:
-      return DType::float64;
-    case at::kFloat:
-      return DType::float32;
-    case at::kHalf:
-      return DType::float16;
-    case at::kBFloat16:
-      return DType::bfloat16;
-    case at::kLong:
-      return DType::int64;
-    case at::kInt:
-      return DType::int32;
-    case at::kShort:
-      return DType::int16;
-    case at::kChar:
-      return DType::int8;
-    case at::kByte:
-      return DType::uint8;
-    case at::kBool:
-      return DType::boolean;
-    default:
-      throw UsageError(
-          {.what = call,
-           .why = fmt::format("tensors of dtype {} are not supported", c10::toString(tensor.scalar_type())),
-           .fix = "convert it first"});
-  }
-}
 
 Buffer buffer_of(const at::Tensor& tensor, const char* call) {
   const auto refuse = [&](const char* why, const char* fix) {
@@ -50,7 +21,7 @@ Buffer buffer_of(const at::Tensor& tensor, const char* call) {
   if (!tensor.defined()) refuse("the tensor is undefined", "pass one that has storage");
   if (!tensor.device().is_cpu()) refuse("the tensor is not on the CPU", "use a backend for its device");
   if (!tensor.is_non_overlapping_and_dense()) refuse("the tensor is not dense", "call contiguous() first");
-  return {tensor.data_ptr(), tensor.numel(), dtype_of(tensor, call)};
+  return {tensor.data_ptr(), tensor.numel(), dtype_of(tensor.scalar_type())};
 }
 
 void check_rows(const at::Tensor& whole, const at::Tensor& part, int world_size, const char* call) {

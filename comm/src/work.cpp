@@ -20,7 +20,7 @@ std::exception_ptr error_of(const comm::Failure& failure, ErrorText text) {
     case comm::FailureKind::mismatch:
       return std::make_exception_ptr(MismatchError(std::move(text)));
     case comm::FailureKind::peer_died:
-      return std::make_exception_ptr(PeerDied(std::move(text)));
+      return std::make_exception_ptr(PeerDied(std::move(text), failure.culprit));
     case comm::FailureKind::aborted:
     case comm::FailureKind::native:
       break;
@@ -47,8 +47,9 @@ std::string CommunicatorState::who() const {
   return fmt::format("rank {}/{} {}", rank, backend->world_size(), backend->peers()[rank].host);
 }
 
-std::string CommunicatorState::describe(const comm::Call& call) const {
-  return fmt::format("{} on \"{}\" ({})", comm::to_string(call), name, backend->name());
+std::string CommunicatorState::describe(const comm::Call& call, std::string_view label) const {
+  return fmt::format("{}{}{} on \"{}\" ({})", comm::to_string(call), label.empty() ? "" : " of ", label, name,
+                     backend->name());
 }
 
 void CommunicatorState::remember_and_throw(std::exception_ptr first) {
@@ -56,12 +57,13 @@ void CommunicatorState::remember_and_throw(std::exception_ptr first) {
   std::rethrow_exception(error);
 }
 
-void CommunicatorState::fail(const comm::Call& call, const comm::Failure& failure) {
+void CommunicatorState::fail(std::string subject, const comm::Failure& failure) {
   if (!error) backend->fail(failure);
-  remember_and_throw(error_of(failure, {.who = who(), .what = describe(call), .why = failure.why, .fix = failure.fix}));
+  remember_and_throw(
+      error_of(failure, {.who = who(), .what = std::move(subject), .why = failure.why, .fix = failure.fix}));
 }
 
-void CommunicatorState::fail_by_timeout(const comm::Call& call, const std::vector<int>& missing,
+void CommunicatorState::fail_by_timeout(std::string subject, const std::vector<int>& missing,
                                         std::chrono::milliseconds waited) {
   std::vector<std::string> names;
   for (const int rank : missing) names.push_back(fmt::format("{} ({})", rank, backend->peers()[rank].host));
@@ -70,7 +72,7 @@ void CommunicatorState::fail_by_timeout(const comm::Call& call, const std::vecto
   if (!error) backend->fail({.kind = comm::FailureKind::aborted, .why = why, .fix = {}});
   remember_and_throw(std::make_exception_ptr(
       TimeoutError({.who = who(),
-                    .what = describe(call),
+                    .what = std::move(subject),
                     .why = why,
                     .fix = "look at what that rank does (stopped, swapping, waiting for data, or a branch that skips "
                            "this call); raise comm.timeout_seconds if it is only slow"})));
@@ -97,7 +99,7 @@ bool ProgressEngine::advance() noexcept {
         continue;
       }
     } catch (const comm::BackendFailure& thrown) {
-      state.error = caught([&] { state.communicator->fail(state.call, thrown.failure); });
+      state.error = caught([&] { state.communicator->fail(state.subject(), thrown.failure); });
     } catch (...) {
       state.error = std::current_exception();
     }
@@ -115,18 +117,18 @@ void Work::State::wait() {
     const auto now = Clock::now();
     if (now - started > timeout) {
       error = caught([&] {
-        communicator->fail_by_timeout(call, operation->missing(),
+        communicator->fail_by_timeout(subject(), operation->missing(),
                                       std::chrono::duration_cast<std::chrono::milliseconds>(now - started));
       });
       continue;
     }
-    if (progress->hooks.before) progress->hooks.before();
+    if (progress->observer != nullptr) progress->observer->before_wait();
     try {
       communicator->backend->idle(now - began);
     } catch (const comm::BackendFailure& thrown) {
-      error = caught([&] { communicator->fail(call, thrown.failure); });
+      error = caught([&] { communicator->fail(subject(), thrown.failure); });
     }
-    if (progress->hooks.after) progress->hooks.after();
+    if (progress->observer != nullptr) progress->observer->after_wait();
   }
 }
 

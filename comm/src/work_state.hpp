@@ -23,15 +23,17 @@ struct CommunicatorState {
 
   [[nodiscard]] std::string who() const;
   // Remembers the first error, tells the peers, and throws that first error.
-  [[noreturn]] void fail(const comm::Call& call, const comm::Failure& failure);
-  [[noreturn]] void fail_by_timeout(const comm::Call& call, const std::vector<int>& missing,
+  // `subject` is describe(…) of the call that failed.
+  [[noreturn]] void fail(std::string subject, const comm::Failure& failure);
+  [[noreturn]] void fail_by_timeout(std::string subject, const std::vector<int>& missing,
                                     std::chrono::milliseconds waited);
   void throw_if_failed() const {
     if (error) std::rethrow_exception(error);
   }
+  // "all_reduce #7 (400 × float32, sum) of gradients of conv1.weight on "world" (mpi)".
+  [[nodiscard]] std::string describe(const comm::Call& call, std::string_view label) const;
 
  private:
-  [[nodiscard]] std::string describe(const comm::Call& call) const;
   [[noreturn]] void remember_and_throw(std::exception_ptr first);
 };
 
@@ -46,7 +48,7 @@ class ProgressEngine {
   void add(std::shared_ptr<Work::State> work);
   // One slice of at most 50 µs; whether something ended. An error stays with its work. Never throws.
   bool advance() noexcept;
-  WaitHooks hooks;
+  WaitObserver* observer = nullptr;
 
  private:
   std::list<std::shared_ptr<Work::State>> in_flight_;
@@ -56,6 +58,7 @@ struct Work::State {
   std::shared_ptr<CommunicatorState> communicator;
   std::shared_ptr<ProgressEngine> progress;
   comm::Call call;
+  std::string_view label;
   std::chrono::steady_clock::time_point started;
   std::chrono::milliseconds timeout;
   std::unique_ptr<comm::Operation> operation;  // null once done
@@ -63,6 +66,7 @@ struct Work::State {
   std::exception_ptr error;
 
   void wait();
+  [[nodiscard]] std::string subject() const { return communicator->describe(call, label); }
   [[nodiscard]] bool finished() const noexcept { return !operation || error; }
 };
 

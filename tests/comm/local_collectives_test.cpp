@@ -46,13 +46,23 @@ TEST(LocalRanks, a_rank_that_throws_ends_the_waits_of_the_others) {
       ThrowsMessage<DataError>(HasSubstr("truncated")));
 }
 
-TEST(LocalRanks, wait_hooks_bracket_every_wait) {
+class CountWaits final : public WaitObserver {
+ public:
+  void before_wait() override { EXPECT_EQ(depth_++, 0); }
+  void after_wait() override { EXPECT_EQ(--depth_, 0); }
+  [[nodiscard]] int depth() const { return depth_; }
+
+ private:
+  int depth_ = 0;
+};
+
+TEST(LocalRanks, an_observer_sees_every_wait_begin_and_end) {
   run_local_ranks(2, [](Communicator& world) {
-    int depth = 0;
-    world.set_wait_hooks({.before = [&] { EXPECT_EQ(depth++, 0); }, .after = [&] { EXPECT_EQ(--depth, 0); }});
+    CountWaits waits;
+    world.observe_waits(&waits);
     for (int i = 0; i < 50; ++i) world.barrier();
-    EXPECT_EQ(depth, 0);
-    world.set_wait_hooks({});
+    EXPECT_EQ(waits.depth(), 0);
+    world.observe_waits(nullptr);
   });
 }
 

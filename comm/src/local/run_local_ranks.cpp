@@ -22,8 +22,8 @@ bool is_victim(const std::exception_ptr& error) {
 
 }  // namespace
 
-void run_local_ranks(int world_size, const std::function<void(Communicator&)>& body,
-                     std::chrono::milliseconds timeout) {
+void detail::run_local_ranks(int world_size, void (*call)(void*, Communicator&), void* body,
+                             std::chrono::milliseconds timeout) {
   const auto group = std::make_shared<comm::LocalGroup>(std::make_shared<comm::LocalDomain>(), world_size);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(world_size));
   std::vector<std::thread> threads;
@@ -31,7 +31,7 @@ void run_local_ranks(int world_size, const std::function<void(Communicator&)>& b
     threads.emplace_back([&, rank] {
       Communicator world(comm::make_local_backend(group, rank), "world", timeout);
       try {
-        body(world);
+        call(body, world);
       } catch (const std::exception& error) {
         errors[static_cast<std::size_t>(rank)] = std::current_exception();
         world.abort(error.what());

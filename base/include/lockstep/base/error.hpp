@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace lockstep {
 
@@ -84,8 +85,12 @@ class MismatchError : public CommError {
 // Another rank is gone. This rank is a victim, not the cause.
 class PeerDied : public CommError {
  public:
-  using CommError::CommError;
+  PeerDied(ErrorText text, int rank) : CommError(std::move(text)), rank_(rank) {}
+  [[nodiscard]] int rank() const noexcept { return rank_; }  // the one that is gone; −1: not known
   [[nodiscard]] ExitCode exit_code() const noexcept override { return ExitCode::victim; }
+
+ private:
+  int rank_;
 };
 
 }  // namespace lockstep

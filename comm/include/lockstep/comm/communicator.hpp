@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,6 +31,8 @@ struct CollectiveOptions {
   // Counted from the call on this rank; TimeoutError names who is missing. Default: the communicator's.
   std::optional<std::chrono::milliseconds> timeout{};
   ReduceOrder order = ReduceOrder::tree;
+  // Names the data in errors: "gradients of conv1.weight". Borrowed until the work is done.
+  std::string_view label{};
 };
 
 // Plain memory for programs without tensors: `elements` values of `dtype`, contiguous.
@@ -48,11 +49,13 @@ struct PartialSums {
   double scale = 1.0;                 // the result is multiplied by it once, then rounded once
 };
 
-// What waiting means to the one who owns the thread: `before` runs when this rank is about to wait for its peers,
-// `after` when it goes on. Ranks that are threads of one process take turns this way.
-struct WaitHooks {
-  std::function<void()> before;
-  std::function<void()> after;
+// Told when this rank is about to wait for its peers and when it goes on: ranks that are threads of one process take
+// turns this way.
+class WaitObserver {
+ public:
+  virtual ~WaitObserver() = default;
+  virtual void before_wait() = 0;
+  virtual void after_wait() = 0;
 };
 
 // A fixed group of ranks that call the same collectives in the same order, from one thread each. Every call carries a
@@ -109,8 +112,8 @@ class Communicator {
   // Local. Advances all work in flight on this rank (on this communicator and its duplicates) for at most 50 µs.
   void progress();
 
-  // Local. Hooks of this communicator and of its duplicates, those made before included.
-  void set_wait_hooks(WaitHooks hooks);
+  // Local. The observer of this communicator and of its duplicates, those made before included; null: none. Borrowed.
+  void observe_waits(WaitObserver* observer);
 
   // Local. True once this communicator has failed; later calls throw its first error.
   [[nodiscard]] bool failed() const noexcept;

@@ -14,9 +14,9 @@ namespace lockstep {
 
 // One field of every sample, as stored.
 struct FieldSchema {
-  std::string name;                  // "data", "target"
+  std::string name;  // "data", "target"
   DType dtype = DType::uint8;
-  std::vector<std::int64_t> shape;   // of one sample: [1, 28, 28]; empty: a number
+  std::vector<std::int64_t> shape{};  // of one sample: [1, 28, 28]; empty: a number
   // Where `delivered` differs from dtype: delivered = stored · scale + offset.
   DType delivered = DType::float32;
   double scale = 1.0;
@@ -29,9 +29,9 @@ struct FieldColumn {
 };
 
 // Local. Writes `samples` samples as `shards` HDF5 files of nearly equal size plus index.json into `folder`
-// (docs/dataset_format.md). Everything is written to a temporary folder beside it, fsynced and renamed, so that `folder`
-// either does not exist or is complete.
-// Throws UsageError if `folder` exists or a column's size does not fit, IoError if writing fails.
+// (docs/dataset_format.md). Everything is written to a temporary folder beside it, fsynced and renamed, so that
+// `folder` either does not exist or is complete. Throws UsageError if `folder` exists or a column's size does not fit,
+// IoError if writing fails.
 void write_shards(const std::filesystem::path& folder, std::int64_t samples, std::span<const FieldColumn> columns,
                   int shards);
 

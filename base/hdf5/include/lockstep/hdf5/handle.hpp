@@ -21,7 +21,7 @@ class Handle {
  public:
   using Close = int (*)(Id);
   Handle() noexcept = default;
-  Handle(Id id, Close close) noexcept : id_(id), close_(close) {}
+  Handle(Id id, Close how) noexcept : id_(id), close_(how) {}
   Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
   Handle& operator=(Handle&& other) noexcept;
   ~Handle();

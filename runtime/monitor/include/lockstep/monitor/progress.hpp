@@ -24,8 +24,9 @@ struct ProgressState {
 [[nodiscard]] std::string progress_bar(const ProgressState& state, double seconds_per_step, int width);
 
 // Shows progress on standard error: a bar redrawn at most ten times a second on a terminal, else a plain line at most
-// every `plain_interval`. One writer a job: rank 0. The rate is an exponentially weighted mean of the time between calls
-// of update(), in which pause() and resume() bracket what does not count (saving, evaluating).
+// every `plain_interval`; the first and the last step always. One writer a job: rank 0. The rate is an exponentially
+// weighted mean of the time between calls of update(), in which pause() and resume() bracket what does not count
+// (saving, evaluating).
 class Progress {
  public:
   explicit Progress(bool terminal, std::chrono::seconds plain_interval = std::chrono::seconds(10));
@@ -41,6 +42,7 @@ class Progress {
   std::chrono::seconds plain_interval_;
   Clock::time_point last_update_{};
   Clock::time_point last_shown_{};
+  Clock::time_point paused_at_{};
   std::int64_t last_step_ = -1;
   double seconds_per_step_ = 0.0;
   bool bar_visible_ = false;

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "failure.hpp"
+
+#include <exception>
+
+#include "lockstep/base/error.hpp"
+
+namespace lockstep {
+
+void rethrow_as_checkpoint_error(const std::string& what, const std::string& fix) {
+  try {
+    throw;
+  } catch (const CheckpointError&) {
+    throw;
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    const ErrorText& text = error.text();
+    throw CheckpointError({.what = what, .why = text.what + ": " + text.why, .fix = text.fix.empty() ? fix : text.fix});
+  } catch (const std::exception& error) {
+    throw CheckpointError({.what = what, .why = error.what(), .fix = fix});
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "buffer_mean.hpp"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "lockstep/comm/tensor_dtype.hpp"
+
+namespace lockstep {
+namespace {
+
+DType sum_dtype(const at::Tensor& buffer) {
+  return buffer.scalar_type() == at::kDouble ? DType::float64 : DType::float32;
+}
+
+// The rank whose micro-batches include `k`.
+int owner_of(std::int64_t k, std::int64_t micro_batches, int world_size) {
+  int rank = 0;
+  while (even_split(micro_batches, world_size, rank).last <= k) ++rank;
+  return rank;
+}
+
+}  // namespace
+
+BufferMean::BufferMean(std::vector<at::Tensor> buffers) {
+  std::int64_t integer_elements = 0;
+  for (at::Tensor& buffer : buffers) {
+    if (!buffer.is_floating_point()) {
+      integer_elements += buffer.numel();
+      integers_.push_back(std::move(buffer));
+      continue;
+    }
+    const DType dtype = sum_dtype(buffer);
+    auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.dtype == dtype; });
+    if (group == groups_.end()) {
+      groups_.emplace_back();
+      group = groups_.end() - 1;
+      group->dtype = dtype;
+    }
+    group->members.push_back(floating_.size());
+    const std::int64_t elements = buffer.numel();
+    floating_.push_back({.buffer = std::move(buffer), .at_start = {}, .offset = group->elements});
+    group->elements += elements;
+  }
+  for (Group& group : groups_)
+    group.sums = std::make_unique<TreeAccumulator>(group.elements, scalar_type_of(group.dtype));
+  if (!integers_.empty()) integers_after_ = at::empty({integer_elements}, at::kLong);
+}
+
+void BufferMean::begin_step(const StepPlan& plan) {
+  plan_ = plan;
+  leaf_ = plan.owned.first;
+  first_of_rank_ = true;
+  first_non_empty_ = 0;
+  non_empty_ = plan.micro_batches;
+  if (plan.samples > 0) {
+    non_empty_ = std::min<std::int64_t>(plan.samples, plan.micro_batches);
+    while (even_split(plan.samples, plan.micro_batches, first_non_empty_).empty()) ++first_non_empty_;
+  }
+  for (Floating& one : floating_) {
+    one.at_start = one.buffer.clone();
+    one.changed = false;
+  }
+  integers_at_start_.clear();
+  for (const at::Tensor& buffer : integers_) integers_at_start_.push_back(buffer.clone());
+  for (Group& group : groups_) group.sums->begin(plan.owned.first, plan.micro_batches);
+}
+
+void BufferMean::begin_micro_batch(bool empty) {
+  empty_ = empty;
+  if (!first_of_rank_) {
+    for (Floating& one : floating_) one.buffer.copy_(one.at_start);
+    for (std::size_t i = 0; i < integers_.size(); ++i) integers_[i].copy_(integers_at_start_[i]);
+  }
+  first_of_rank_ = false;
+  for (Floating& one : floating_) one.version = one.buffer._version();
+}
+
+void BufferMean::end_micro_batch() {
+  for (Group& group : groups_) {
+    const at::Tensor& leaf = group.sums->leaf();
+    for (const std::size_t member : group.members) {
+      Floating& one = floating_[member];
+      one.changed = one.changed || one.buffer._version() != one.version;
+      at::Tensor place = leaf.narrow(0, one.offset, one.buffer.numel());
+      if (empty_) {
+        place.zero_();
+      } else {
+        place.copy_(one.buffer.reshape(-1)).add_(0.0);  // −0 becomes +0, as for gradients
+      }
+    }
+    group.sums->close_leaf();
+  }
+  if (!integers_.empty() && leaf_ == first_non_empty_) {
+    std::int64_t offset = 0;
+    for (const at::Tensor& buffer : integers_) {
+      integers_after_.narrow(0, offset, buffer.numel()).copy_(buffer.reshape(-1));
+      offset += buffer.numel();
+    }
+  }
+  ++leaf_;
+}
+
+void BufferMean::append_flags(std::vector<float>& flags) const {
+  for (const Floating& one : floating_) flags.push_back(one.changed ? 1.0F : 0.0F);
+}
+
+void BufferMean::launch(Communicator& comm, const CollectiveOptions& options) {
+  for (Group& group : groups_) {
+    const at::Tensor& result = group.sums->result();
+    const std::vector<Partial> partials = group.sums->partials();
+    group.work.emplace(comm.reduce_partials({result.data_ptr(), group.elements, group.dtype},
+                                            {partials, plan_.micro_batches, 1.0 / static_cast<double>(non_empty_)},
+                                            options));
+  }
+  if (!integers_.empty()) {
+    integers_work_.emplace(
+        comm.broadcast(integers_after_, owner_of(first_non_empty_, plan_.micro_batches, comm.world_size()), options));
+  }
+}
+
+void BufferMean::finish(std::span<const double> flags) {
+  for (Group& group : groups_) {
+    group.work->wait();
+    group.work.reset();
+    for (const std::size_t member : group.members) {
+      Floating& one = floating_[member];
+      if (flags[member] != 0.0) {
+        one.buffer.copy_(group.sums->result().narrow(0, one.offset, one.buffer.numel()).view(one.buffer.sizes()));
+      }
+    }
+  }
+  if (integers_.empty()) return;
+  integers_work_->wait();
+  integers_work_.reset();
+  std::int64_t offset = 0;
+  for (at::Tensor& buffer : integers_) {
+    buffer.copy_(integers_after_.narrow(0, offset, buffer.numel()).view(buffer.sizes()));
+    offset += buffer.numel();
+  }
+}
+
+}  // namespace lockstep

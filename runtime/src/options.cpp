@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lockstep/runtime/options.hpp"
+
+#include <fmt/format.h>
+
+#include "lockstep/base/error.hpp"
+
+namespace lockstep {
+
+void RuntimeOptions::describe(OptionList& list) {
+  constexpr AtResume may_change = AtResume::may_change;
+  list.add("run.dir", run_dir, "folder for everything that a run writes", may_change);
+  list.add("run.ranks", ranks, "ranks that launch scripts start, and threads of comm.backend=local", may_change);
+  list.add("seed", seed, "of weights, sample order, dropout and augmentation");
+  list.add("train.epochs", epochs, "passes over the data", may_change);
+  list.add("train.max_steps", max_steps, "stop after this step, counted from 0; 0: no limit", may_change);
+  list.add("train.global_batch", global_batch, "samples of a step, over all ranks");
+  list.add("train.micro_batches", micro_batches,
+           "parts of a step that bits are defined over; 0: the world size of the first start");
+  list.add("train.bucket_bytes", bucket_bytes, "bytes of gradients reduced together", may_change);
+  list.add("checkpoint.every_steps", checkpoint_every_steps, "steps between checkpoints; 0: only at the end",
+           may_change);
+  list.add("log.every_steps", log_every_steps, "steps between lines of metrics.jsonl", may_change);
+  list.add("comm.backend", comm_backend, "auto, mpi (started by mpirun or srun) or local (threads of one process)",
+           may_change);
+  list.add("comm.timeout_seconds", timeout_seconds, "after which a rank that waits gives up and names who is missing",
+           may_change);
+  list.add("determinism.intra_op_threads", intra_op_threads, "threads of LibTorch's kernels; bits depend on it",
+           may_change);
+  list.add("determinism.reduce_order", reduce_order, "tree (same bits on any number of ranks) or any");
+  list.add("resume.allow_changes", allow_changes, "go on although options differ from the checkpoint's", may_change);
+}
+
+void RuntimeOptions::check() const {
+  const auto require = [](bool holds, const char* name, const std::string& value, const char* range) {
+    if (holds) return;
+    throw UsageError(
+        {.what = fmt::format("{}={}", name, value), .why = fmt::format("it must be {}", range), .fix = {}});
+  };
+  require(ranks >= 1, "run.ranks", std::to_string(ranks), "at least 1");
+  require(epochs >= 1, "train.epochs", std::to_string(epochs), "at least 1");
+  require(max_steps >= 0, "train.max_steps", std::to_string(max_steps), "0 or more");
+  require(global_batch >= 1, "train.global_batch", std::to_string(global_batch), "at least 1");
+  require(micro_batches >= 0, "train.micro_batches", std::to_string(micro_batches), "0 or more");
+  require(bucket_bytes >= 1, "train.bucket_bytes", std::to_string(bucket_bytes), "at least 1");
+  require(checkpoint_every_steps >= 0, "checkpoint.every_steps", std::to_string(checkpoint_every_steps), "0 or more");
+  require(log_every_steps >= 1, "log.every_steps", std::to_string(log_every_steps), "at least 1");
+  require(comm_backend == "auto" || comm_backend == "mpi" || comm_backend == "local", "comm.backend", comm_backend,
+          "auto, mpi or local");
+  require(timeout_seconds > 0, "comm.timeout_seconds", fmt::format("{}", timeout_seconds), "more than 0");
+  require(intra_op_threads >= 1, "determinism.intra_op_threads", std::to_string(intra_op_threads), "at least 1");
+  require(reduce_order == "tree" || reduce_order == "any", "determinism.reduce_order", reduce_order, "tree or any");
+}
+
+}  // namespace lockstep

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lockstep/runtime/run.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "agree.hpp"
+#include "lockstep/base/environment.hpp"
+#include "lockstep/base/exit_record.hpp"
+#include "lockstep/comm/backend.hpp"
+#include "lockstep/comm/local.hpp"
+#include "lockstep/comm/mpi_session.hpp"
+#include "runtime_impl.hpp"
+#include "seeds.hpp"
+#include "signals.hpp"
+#include "turns.hpp"
+
+namespace lockstep {
+namespace {
+
+struct CommandLineOfProgram {
+  std::string name;                    // of the program, without its folder
+  std::vector<std::string> arguments;  // without it
+};
+
+// One rank's program with its options. Not movable: the option list points into it.
+struct Job {
+  Job(const CommandLineOfProgram& line, const std::function<Program()>& make_program) : program(make_program()) {
+    runtime.run_dir = "runs/" + line.name;
+    runtime.describe(options);
+    program.describe(options);
+  }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  Program program;
+  RuntimeOptions runtime;
+  OptionList options;
+};
+
+ExitCode exit_code_of(const std::exception& error) {
+  const auto* const ours = dynamic_cast<const Error*>(&error);
+  return ours != nullptr ? ours->exit_code() : ExitCode::internal;
+}
+
+// Without the stack of C++ frames that LibTorch's errors carry.
+std::string text_of(const std::exception& error) {
+  const auto* const torch_error = dynamic_cast<const c10::Error*>(&error);
+  return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
+}
+
+// The message with who it comes from, where the thrower could not know.
+std::string message_of(const std::exception& error, const std::string& who) {
+  const auto* const ours = dynamic_cast<const Error*>(&error);
+  if (ours != nullptr && !ours->text().who.empty()) return error.what();
+  return fmt::format("[{}] {}", who, text_of(error));
+}
+
+void leave_record(const Communicator& root, ExitCode code, const std::exception* error) {
+  const auto folder = environment_variable("LOCKSTEP_EXIT_DIR");
+  if (!folder) return;
+  const auto& own = root.peers()[static_cast<std::size_t>(root.rank())];
+  const auto* const peer_died = dynamic_cast<const PeerDied*>(error);
+  write_exit_record(*folder, {.rank = root.rank(),
+                              .world_size = root.world_size(),
+                              .host = own.host,
+                              .pid = own.pid,
+                              .code = static_cast<int>(code),
+                              .cause = error == nullptr ? "" : text_of(*error),
+                              .died_rank = peer_died == nullptr ? -1 : peer_died->rank()});
+}
+
+void print_error(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
+
+// An error that all ranks have alike, so that they leave in order.
+bool is_orderly(const std::exception& error) {
+  return dynamic_cast<const AgreedError*>(&error) != nullptr || dynamic_cast<const Stopped*>(&error) != nullptr;
+}
+
+// What a rank does about an error that ends it: says it once on this host, and leaves a record. Returns its exit code.
+ExitCode give_up(Communicator& root, const std::exception& error) {
+  const ExitCode code = exit_code_of(error);
+  leave_record(root, code, &error);
+  const bool first = root.claim_first_failure();
+  if (is_orderly(error) ? root.rank() != 0 : !first) return code;
+  if (code == ExitCode::saved) {
+    std::printf("%s\n", error.what());
+    std::fflush(stdout);
+  } else {
+    print_error(message_of(error, root.who()));
+  }
+  return code;
+}
+
+// Trains as one rank of `root`; the same over MPI and over threads. Throws what ends the training.
+void train(Communicator& root, Job& job) {
+  at::set_num_threads(job.runtime.intra_op_threads);
+  Runtime runtime(root.duplicate("world"), job.runtime, job.options);
+  runtime.impl().listens_to_signals = true;
+  at::manual_seed(run_seed(job.runtime.seed));
+  job.program.train(runtime);
+  runtime.close();
+  leave_record(root, ExitCode::done, nullptr);
+}
+
+std::chrono::milliseconds timeout_of(const RuntimeOptions& options) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
+}
+
+// Collective. Rank 0's options on every rank, or its error.
+void agree_on_options(Communicator& root, Job& job, const std::exception_ptr& parse_error) {
+  const std::string config = decide_on_rank_0(root, [&] {
+    if (parse_error) std::rethrow_exception(parse_error);
+    job.runtime.check();
+    if (job.runtime.comm_backend == "local") {
+      throw UsageError({.what = "comm.backend=local",
+                        .why = "its ranks are threads of one process, and a launcher started this one as a rank",
+                        .fix = "start the program without mpirun or srun, or leave comm.backend out"});
+    }
+    return to_toml(job.options);
+  });
+  if (root.rank() != 0) apply_toml(job.options, config, "the options of rank 0");
+  job.runtime.ranks = root.world_size();
+}
+
+int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
+  Job job(line, make_program);
+  std::exception_ptr parse_error;
+  bool help = false;
+  try {
+    help = parse_command_line(job.options, line.arguments).help;
+    job.runtime.check();
+  } catch (const Error&) {
+    parse_error = std::current_exception();
+  }
+  MpiSession session(parse_error ? timeout_of({}) : timeout_of(job.runtime));
+  Communicator root = session.world();
+  ExitCode code = ExitCode::done;
+  try {
+    if (help && root.rank() == 0) std::printf("%s", help_text(job.options, line.name).c_str());
+    if (!help) {
+      agree_on_options(root, job, parse_error);
+      const StopSignals signals;
+      train(root, job);
+    }
+  } catch (const std::exception& error) {
+    code = give_up(root, error);
+    if (!is_orderly(error)) {
+      // The rank that speaks takes the job down at once; the others give it the time to have spoken.
+      if (code == ExitCode::victim) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      session.abort(static_cast<int>(code));
+    }
+  }
+  root.close();
+  session.finalize();
+  return static_cast<int>(code);
+}
+
+int run_over_threads(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
+  int ranks = 1;
+  std::chrono::milliseconds timeout{};
+  try {
+    Job job(line, make_program);
+    if (parse_command_line(job.options, line.arguments).help) {
+      std::printf("%s", help_text(job.options, line.name).c_str());
+      return static_cast<int>(ExitCode::done);
+    }
+    job.runtime.check();
+    if (job.runtime.comm_backend == "mpi") {
+      throw UsageError({.what = "comm.backend=mpi",
+                        .why = "no launcher started this process as an MPI rank",
+                        .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});
+    }
+    ranks = job.runtime.ranks;
+    timeout = timeout_of(job.runtime);
+  } catch (const Error& error) {
+    print_error(error.what());
+    return static_cast<int>(error.exit_code());
+  }
+  const StopSignals signals;
+  std::mutex turn;
+  std::vector<ExitCode> codes(static_cast<std::size_t>(ranks), ExitCode::done);
+  run_local_ranks(
+      ranks,
+      [&](Communicator& root) {
+        const TakeTurns turns(root, turn);
+        try {
+          Job job(line, make_program);
+          parse_command_line(job.options, line.arguments);
+          train(root, job);
+        } catch (const std::exception& error) {
+          codes[static_cast<std::size_t>(root.rank())] = give_up(root, error);
+          if (!is_orderly(error)) root.abort(text_of(error));
+        }
+      },
+      timeout);
+  return static_cast<int>(*std::max_element(codes.begin(), codes.end()));
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv, const std::function<Program()>& make_program) {
+  const CommandLineOfProgram line{.name = std::filesystem::path(argv[0]).filename().string(),
+                                  .arguments = {argv + 1, argv + argc}};
+  return started_as_mpi_rank() ? run_over_mpi(line, make_program) : run_over_threads(line, make_program);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lockstep/checkpoint/contents.hpp"
+#include "lockstep/monitor/progress.hpp"
+#include "lockstep/runtime/runtime.hpp"
+#include "participant.hpp"
+#include "run_folder.hpp"
+
+namespace lockstep {
+
+class Runtime::Impl {
+ public:
+  Impl(Communicator world, const RuntimeOptions& options);
+
+  [[nodiscard]] bool is_root() const noexcept { return world.rank() == 0; }
+  [[nodiscard]] std::chrono::milliseconds timeout() const;
+  [[nodiscard]] Range owned_micro_batches() const;
+  [[nodiscard]] ReduceOrder reduce_order() const;
+  [[nodiscard]] bool stop_requested() const noexcept;
+  void say(const std::string& line);  // rank 0: to standard output, past the progress bar
+
+  Communicator world;
+  RuntimeOptions options;
+  std::vector<OptionList::Option> declared;       // all options of the program, for the checks at resume
+  std::map<std::string, std::string> must_equal;  // name to TOML text of the options that may not change at resume
+  std::string resolved_config;                    // TOML
+  Logger log;
+  monitor::Progress progress;
+  bool listens_to_signals = false;
+  int micro_batches = 1;  // M
+  DeterminismRecord determinism;
+  std::optional<RunFolder> folder;  // none in a program that only embeds us
+  std::vector<StepParticipant*> participants;
+  bool loop_active = false;
+  std::vector<std::pair<std::string, double>> results;
+  std::string parameters_sha256;
+  std::int64_t final_step = 0;
+};
+
+}  // namespace lockstep

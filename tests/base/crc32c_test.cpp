@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lockstep/base/crc32c.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string_view>
+#include <vector>
+
+namespace lockstep {
+namespace {
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+std::vector<std::byte> random_bytes(std::size_t size) {
+  std::mt19937 random(7);
+  std::vector<std::byte> bytes(size);
+  for (auto& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+TEST(Crc32c, gives_the_published_values) {
+  // RFC 3720 B.4 and the check value of the CRC catalogue.
+  EXPECT_EQ(crc32c(bytes_of("123456789")), 0xE3069283U);
+  EXPECT_EQ(crc32c(std::vector<std::byte>(32, std::byte{0})), 0x8A9136AAU);
+  EXPECT_EQ(crc32c(std::vector<std::byte>(32, std::byte{0xFF})), 0x62A8AB43U);
+}
+
+TEST(Crc32c, reference_gives_the_published_values) {
+  EXPECT_EQ(crc32c_reference(bytes_of("123456789")), 0xE3069283U);
+  EXPECT_EQ(crc32c_reference(std::vector<std::byte>(32, std::byte{0})), 0x8A9136AAU);
+}
+
+TEST(Crc32c, empty_message_gives_zero_and_keeps_what_came_before) {
+  EXPECT_EQ(crc32c({}), 0U);
+  EXPECT_EQ(crc32c({}, 0xE3069283U), 0xE3069283U);
+}
+
+TEST(Crc32c, equals_the_reference_at_every_length_and_offset) {
+  // The hardware path takes 8 bytes a step from any address and the rest one by one.
+  const auto bytes = random_bytes(80);
+  for (std::size_t offset = 0; offset < 9; ++offset) {
+    for (std::size_t size = 0; size <= 67; ++size) {
+      const auto part = std::span(bytes).subspan(offset, size);
+      ASSERT_EQ(crc32c(part), crc32c_reference(part)) << "offset " << offset << ", size " << size;
+    }
+  }
+}
+
+TEST(Crc32c, pieces_give_what_the_whole_gives) {
+  const auto bytes = random_bytes(100);
+  const auto whole = crc32c(bytes);
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+    const auto first = std::span(bytes).first(cut);
+    const auto rest = std::span(bytes).subspan(cut);
+    ASSERT_EQ(crc32c(rest, crc32c(first)), whole) << "cut at " << cut;
+    ASSERT_EQ(crc32c_reference(rest, crc32c_reference(first)), whole) << "cut at " << cut;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep

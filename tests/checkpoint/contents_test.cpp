@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes in comes out, and what cannot be stored is refused before anything is written.
+#include "sample_checkpoint.hpp"
+
+namespace lockstep {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::ThrowsMessage;
+
+class CheckpointOfDType : public testing::TestWithParam<DType> {};
+
+TEST_P(CheckpointOfDType, holds_the_same_bits_in_every_rank) {
+  const test::TemporaryDirectory folder;
+  SampleState state = small_state(7);
+  state.add("/model/cube", GetParam(), {5, 3, 2});
+  state.add("/model/row", GetParam(), {1001});
+  state.add("/model/scalar", GetParam(), {});
+  state.add("/model/empty", GetParam(), {0, 4});
+
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state.contents));
+
+  expect_holds(checkpoint, state);
+  for (const TensorSlice& slice : state.contents.tensors) {
+    EXPECT_EQ(checkpoint.find(slice.name)->dtype, slice.dtype) << slice.name;
+    EXPECT_EQ(checkpoint.find(slice.name)->shape, slice.global_shape) << slice.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CheckpointOfDType,
+                         testing::Values(DType::float64, DType::float32, DType::float16, DType::bfloat16, DType::int64,
+                                         DType::int32, DType::int16, DType::int8, DType::uint8, DType::boolean),
+                         [](const auto& dtype) { return std::string(name_of(dtype.param)); });
+
+TEST(WriteCheckpoint, keeps_step_world_seed_and_determinism) {
+  const test::TemporaryDirectory folder;
+  const SampleState state = small_state(123'456'789);
+  const auto path = write_checkpoint(folder.path(), state.contents);
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  EXPECT_EQ(path, folder.path() / "step-123456789");
+  EXPECT_EQ(checkpoint.path(), path);
+  EXPECT_EQ(checkpoint.step(), 123'456'789);
+  EXPECT_EQ(checkpoint.world_size(), 3);
+  EXPECT_EQ(checkpoint.seed(), state.contents.seed);
+  EXPECT_EQ(checkpoint.determinism(), state.contents.determinism);
+}
+
+TEST(WriteCheckpoint, makes_the_folder_and_leaves_nothing_beside_the_checkpoint) {
+  const test::TemporaryDirectory folder;
+  const auto path = write_checkpoint(folder.path() / "run" / "checkpoints", small_state(10).contents);
+  EXPECT_THAT(names_in(folder.path() / "run" / "checkpoints"), testing::ElementsAre("step-00000010"));
+  EXPECT_THAT(names_in(path), testing::ElementsAre("MANIFEST", "state.h5"));
+}
+
+TEST(WriteCheckpoint, stores_blobs_empty_ones_and_any_bytes) {
+  const test::TemporaryDirectory folder;
+  SampleState state = small_state(1);
+  state.contents.blobs["empty"] = "";
+  state.contents.blobs["loaders/train"] = std::string("\0\xff\n", 3);
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state.contents));
+  expect_holds(checkpoint, state);
+  EXPECT_EQ(checkpoint.blob("absent"), std::nullopt);
+}
+
+TEST(WriteCheckpoint, stores_no_tensors_at_all) {
+  const test::TemporaryDirectory folder;
+  CheckpointContents contents;
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), contents));
+  EXPECT_THAT(checkpoint.tensors(), IsEmpty());
+}
+
+TEST(WriteCheckpoint, lists_tensors_in_bytewise_order) {
+  const test::TemporaryDirectory folder;
+  SampleState state;
+  for (const char* name : {"/b", "/a/c", "/a.b", "/\xc3\xa4", "/B"}) state.add(name, DType::int8, {1});
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state.contents));
+  std::vector<std::string> names;
+  for (const StoredTensor& tensor : checkpoint.tensors()) names.push_back(tensor.name);
+  EXPECT_THAT(names, testing::ElementsAre("/B", "/a.b", "/a/c", "/b", "/\xc3\xa4"));
+  expect_holds(checkpoint, state);
+}
+
+TEST(WriteCheckpoint, keeps_a_good_checkpoint_of_the_same_step) {
+  const test::TemporaryDirectory folder;
+  const SampleState first = small_state(5);
+  const auto path = write_checkpoint(folder.path(), first.contents);
+  SampleState second = small_state(5);
+  second.add("/model/new", DType::float32, {1});
+  EXPECT_EQ(write_checkpoint(folder.path(), second.contents), path);
+  expect_holds(Checkpoint::open(path), first);
+}
+
+TEST(WriteCheckpoint, sets_a_damaged_checkpoint_of_the_same_step_aside) {
+  const test::TemporaryDirectory folder;
+  const SampleState state = small_state(5);
+  const auto path = write_checkpoint(folder.path(), state.contents);
+  flip_bit(path / "MANIFEST", 20, 0);
+  EXPECT_EQ(write_checkpoint(folder.path(), state.contents), path);
+  expect_holds(Checkpoint::open(path), state);
+  EXPECT_THAT(names_in(folder.path()),
+              testing::ElementsAre("step-00000005", testing::StartsWith("step-00000005.damaged-")));
+}
+
+TEST(WriteCheckpoint, the_same_contents_give_the_same_files) {
+  // Replicas and reruns are compared by checksum: no time stamp or heap garbage may get in.
+  const test::TemporaryDirectory first;
+  const test::TemporaryDirectory second;
+  const auto one = write_checkpoint(first.path(), small_state(5).contents);
+  const auto two = write_checkpoint(second.path(), small_state(5).contents);
+  EXPECT_EQ(read_text(one / "state.h5"), read_text(two / "state.h5"));
+  EXPECT_EQ(read_text(one / "MANIFEST"), read_text(two / "MANIFEST"));
+}
+
+TEST(Checkpoint, read_names_an_absent_tensor) {
+  const test::TemporaryDirectory folder;
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), small_state(1).contents));
+  std::vector<std::byte> bytes(4);
+  EXPECT_EQ(checkpoint.find("/model/absent"), nullptr);
+  EXPECT_THAT([&] { checkpoint.read("/model/absent", bytes); },
+              ThrowsMessage<CheckpointError>(AllOf(HasSubstr("/model/absent"), HasSubstr("no such tensor"))));
+}
+
+TEST(Checkpoint, read_into_another_size_tells_both) {
+  const test::TemporaryDirectory folder;
+  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), small_state(1).contents));
+  std::vector<std::byte> bytes(124);
+  EXPECT_THAT([&] { checkpoint.read("/model/conv1.bias", bytes); },
+              ThrowsMessage<CheckpointError>(HasSubstr("float32 [32], 128 bytes; 124 were asked for")));
+}
+
+struct BadContents {
+  const char* name;
+  void (*spoil)(CheckpointContents&);
+  const char* why;
+};
+
+class UnstorableContents : public testing::TestWithParam<BadContents> {};
+
+TEST_P(UnstorableContents, are_refused_before_anything_is_written) {
+  const test::TemporaryDirectory folder;
+  SampleState state = small_state(1);
+  GetParam().spoil(state.contents);
+  EXPECT_THAT([&] { write_checkpoint(folder.path(), state.contents); },
+              ThrowsMessage<UsageError>(HasSubstr(GetParam().why)));
+  EXPECT_THAT(names_in(folder.path()), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, UnstorableContents,
+    testing::Values(
+        BadContents{"first_element", [](auto& c) { c.tensors[0].first_element = 8; }, "sharded slices come later"},
+        BadContents{"part", [](auto& c) { c.tensors[0].elements = 8; }, "sharded slices come later"},
+        BadContents{"negative_shape", [](auto& c) { c.tensors[0].global_shape = {-1}; }, "its shape is [-1]"},
+        BadContents{"null_data", [](auto& c) { c.tensors[0].data = nullptr; }, "null"},
+        BadContents{"twins", [](auto& c) { c.tensors.push_back(c.tensors[0]); }, "two tensors have this name"},
+        BadContents{"relative_name", [](auto& c) { c.tensors[0].name = "conv1"; }, "not an HDF5 path"},
+        BadContents{"dots", [](auto& c) { c.tensors[0].name = "/model/./a"; }, "not an HDF5 path"},
+        BadContents{"slash_at_the_end", [](auto& c) { c.tensors[0].name = "/model/"; }, "not an HDF5 path"},
+        BadContents{"blob_name", [](auto& c) { c.tensors[0].name = "/blobs/a"; }, "are those of blobs"},
+        BadContents{"nameless_blob", [](auto& c) { c.blobs[""] = "x"; }, "not an HDF5 path"},
+        BadContents{"below_a_tensor", [](auto& c) { c.tensors[0].name = "/model/conv1.bias/a/b"; },
+                    "below /model/conv1.bias"},
+        BadContents{"line_break", [](auto& c) { c.tensors[0].name = "/model/a\nb"; }, "not an HDF5 path"},
+        BadContents{"not_utf8", [](auto& c) { c.tensors[0].name = "/model/\xff"; }, "UTF-8"},
+        BadContents{"negative_step", [](auto& c) { c.step = -1; }, "step of at least 0"},
+        BadContents{"no_rank", [](auto& c) { c.world_size = 0; }, "counts of at least 1"}),
+    [](const auto& contents) { return contents.param.name; });
+
+}  // namespace
+}  // namespace lockstep
