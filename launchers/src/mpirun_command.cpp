@@ -50,6 +50,7 @@ std::vector<std::string> mpirun_command(const MpirunJob& job) {
     add({"--oversubscribe", "--bind-to", "none"});
   }
   if (!job.exit_dir.empty()) add({"-x", "LOCKSTEP_EXIT_DIR=" + job.exit_dir.string()});
+  if (job.on_terminal) add({"-x", "LOCKSTEP_TERMINAL=1"});
   command.insert(command.end(), job.program.begin(), job.program.end());
   return command;
 }

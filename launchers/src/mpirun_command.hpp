@@ -10,6 +10,7 @@ namespace lockstep::launchers {
 struct MpirunJob {
   int ranks = 1;
   int cores = 1;                       // usable here: more ranks than that are not bound
+  bool on_terminal = false;            // our output: ranks see only mpirun's pipes
   bool as_root = false;                // Open MPI refuses root unless told
   std::filesystem::path exit_dir{};    // where ranks leave their exit records; empty: nowhere
   std::vector<std::string> program{};  // the program and its arguments, passed on as they are

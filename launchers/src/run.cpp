@@ -80,7 +80,10 @@ int run(const RunOptions& options) {
   if (options.program.empty()) {
     throw UsageError({.what = "no program was named", .fix = "lockstep run -n 2 ./program"});
   }
-  MpirunJob job{.cores = look_at_machine().usable_cores, .as_root = geteuid() == 0, .program = options.program};
+  MpirunJob job{.cores = look_at_machine().usable_cores,
+                .on_terminal = isatty(STDERR_FILENO) != 0,
+                .as_root = geteuid() == 0,
+                .program = options.program};
   job.ranks = options.ranks.value_or(job.cores);
   if (job.ranks < 1) {
     throw UsageError({.what = fmt::format("-n {}", job.ranks), .why = "a job has at least one rank", .fix = "-n 1"});

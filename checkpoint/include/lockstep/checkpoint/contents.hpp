@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lockstep/base/dtype.hpp"
+#include "lockstep/checkpoint/determinism_record.hpp"
 
 namespace lockstep {
 
@@ -20,15 +21,6 @@ struct TensorSlice {
   std::int64_t first_element = 0;
   std::int64_t elements = 0;
   const std::byte* data = nullptr;          // contiguous, little-endian; borrowed until the save returns
-};
-
-// The layout and arithmetic that bits depend on; the same block is in run.json.
-struct DeterminismRecord {
-  int micro_batches = 1;
-  int intra_op_threads = 1;
-  std::string libtorch;
-  std::string cpu_capability;
-  friend bool operator==(const DeterminismRecord&, const DeterminismRecord&) = default;
 };
 
 // What a checkpoint holds.

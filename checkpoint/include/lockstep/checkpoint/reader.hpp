@@ -10,7 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "lockstep/checkpoint/contents.hpp"
+#include "lockstep/base/dtype.hpp"
+#include "lockstep/checkpoint/determinism_record.hpp"
 
 namespace lockstep {
 
