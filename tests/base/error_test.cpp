@@ -22,7 +22,7 @@ TEST(Error, leaves_out_empty_parts_and_their_punctuation) {
 TEST(Error, a_victim_leaves_lower_than_every_cause) {
   // srun reports the highest code of a job: a peer that only noticed the failure must not hide its cause.
   const ErrorText none;
-  const auto victim = PeerDied(none).exit_code();
+  const auto victim = PeerDied(none, 1).exit_code();
   for (const auto cause : {UsageError(none).exit_code(), DataError(none).exit_code(), IoError(none).exit_code(),
                            CheckpointError(none).exit_code(), CommError(none).exit_code(), Error(none).exit_code()}) {
     EXPECT_LT(static_cast<int>(victim), static_cast<int>(cause));
