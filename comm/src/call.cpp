@@ -42,4 +42,11 @@ Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b)
           .culprit = rank_b};
 }
 
+Failure peer_died(int rank, const Peer& peer) {
+  return {.kind = FailureKind::peer_died,
+          .why = fmt::format("rank {} (pid {} on {}) died", rank, peer.pid, peer.host),
+          .fix = "look for its own error, the kernel's out-of-memory log, or who sent it a signal",
+          .culprit = rank};
+}
+
 }  // namespace lockstep::comm

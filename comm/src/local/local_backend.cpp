@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../kernels.hpp"
+#include "../private_heap.hpp"
 #include "local_group.hpp"
 
 namespace lockstep::comm {
@@ -45,14 +46,15 @@ void do_share(const LocalExchange& exchange, int rank) {
       scatter ? Range{rank * call.elements, (rank + 1) * call.elements} : even_split(call.elements, world_size, rank);
   const std::size_t offset = static_cast<std::size_t>(slice.first) * element_bytes;
   std::vector<Partial> partials;
+  std::vector<const std::byte*> inputs;
   for (const Request* peer : exchange.requests) {
-    for (Partial partial : peer->partials) {
-      partial.data += offset;
+    for (const Partial& partial : peer->partials) {
       partials.push_back(partial);
+      inputs.push_back(partial.data + offset);
     }
   }
   std::byte* const result = own.output + (scatter ? 0 : offset);
-  reduce_slice({partials, call.leaves}, slice.size(), call.dtype, call.op, call.scale, result);
+  reduce_slice(inputs, combines_after(partials, call.leaves), slice.size(), call.dtype, call.op, call.scale, result);
   if (scatter || slice.empty()) return;
   for (const Request* peer : exchange.requests) {
     if (peer != &own)
@@ -62,8 +64,12 @@ void do_share(const LocalExchange& exchange, int rank) {
 
 class LocalOperation final : public Operation {
  public:
-  LocalOperation(std::shared_ptr<LocalGroup> group, int rank, Request request)
-      : group_(std::move(group)), rank_(rank), request_(std::move(request)) {
+  LocalOperation(std::shared_ptr<LocalGroup> group, int rank, const Request& request)
+      : group_(std::move(group)),
+        rank_(rank),
+        partials_(request.partials.begin(), request.partials.end()),
+        request_(request) {
+    request_.partials = partials_;
     const std::lock_guard lock(group_->domain->mutex);
     throw_if_failed();
     auto& exchange = group_->exchanges[request_.call.sequence];
@@ -134,13 +140,15 @@ class LocalOperation final : public Operation {
 
   std::shared_ptr<LocalGroup> group_;
   int rank_;
+  std::vector<Partial> partials_;
   Request request_;
   std::shared_ptr<LocalExchange> exchange_;
 };
 
 class LocalBackend final : public Backend {
  public:
-  LocalBackend(std::shared_ptr<LocalGroup> group, int rank) : group_(std::move(group)), rank_(rank) {
+  LocalBackend(std::shared_ptr<LocalGroup> group, int rank, std::shared_ptr<PrivateHeap> heap)
+      : group_(std::move(group)), rank_(rank), heap_(std::move(heap)) {
     const std::string host = host_name();
     for (int peer = 0; peer < group_->world_size; ++peer) {
       peers_.push_back({.host = host, .pid = getpid(), .node = 0, .local_rank = peer});
@@ -152,8 +160,8 @@ class LocalBackend final : public Backend {
   [[nodiscard]] int world_size() const noexcept override { return group_->world_size; }
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return peers_; }
 
-  [[nodiscard]] std::unique_ptr<Operation> start(Request request) override {
-    return std::make_unique<LocalOperation>(group_, rank_, std::move(request));
+  [[nodiscard]] OperationPtr start(const Request& request) override {
+    return OperationPtr(new LocalOperation(group_, rank_, request));
   }
 
   void idle(std::chrono::nanoseconds) override {
@@ -162,6 +170,8 @@ class LocalBackend final : public Backend {
     if (domain.changes == seen_changes_) domain.changed.wait_for(lock, std::chrono::milliseconds(1));
     seen_changes_ = domain.changes;
   }
+
+  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes) override { return heap_->allocate(bytes); }
 
   [[nodiscard]] std::unique_ptr<Backend> duplicate() override {
     std::shared_ptr<LocalGroup> copy;
@@ -172,7 +182,7 @@ class LocalBackend final : public Backend {
       }
       copy = group_->duplicates[duplicated_++];
     }
-    return make_local_backend(std::move(copy), rank_);
+    return std::make_unique<LocalBackend>(std::move(copy), rank_, heap_);
   }
 
   void fail(const Failure& failure) noexcept override {
@@ -193,6 +203,7 @@ class LocalBackend final : public Backend {
  private:
   std::shared_ptr<LocalGroup> group_;
   int rank_;
+  std::shared_ptr<PrivateHeap> heap_;
   std::vector<Peer> peers_;
   std::size_t duplicated_ = 0;
   std::uint64_t seen_changes_ = 0;
@@ -201,7 +212,7 @@ class LocalBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_local_backend(std::shared_ptr<LocalGroup> group, int rank) {
-  return std::make_unique<LocalBackend>(std::move(group), rank);
+  return std::make_unique<LocalBackend>(std::move(group), rank, std::make_shared<PrivateHeap>());
 }
 
 }  // namespace lockstep::comm

@@ -109,6 +109,10 @@ class Communicator {
   // Collective. Another communicator of the same ranks, whose calls do not interleave with this one's.
   [[nodiscard]] Communicator duplicate(std::string name);
 
+  // Local. Zeroed, 64-byte aligned memory on which collectives of this communicator and its duplicates copy as little
+  // as the backend can; lives as long as they do. Throws IoError with the bytes needed and available.
+  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes);
+
   // Local. Advances all work in flight on this rank (on this communicator and its duplicates) for at most 50 µs.
   void progress();
 
