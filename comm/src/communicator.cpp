@@ -82,6 +82,7 @@ int Communicator::rank() const noexcept { return impl_->state->backend->rank(); 
 int Communicator::world_size() const noexcept { return impl_->state->backend->world_size(); }
 std::string_view Communicator::name() const noexcept { return impl_->state->name; }
 std::string_view Communicator::backend_name() const noexcept { return impl_->state->backend->name(); }
+comm::Backend& Communicator::backend() noexcept { return *impl_->state->backend; }
 const std::vector<comm::Peer>& Communicator::peers() const noexcept { return impl_->state->backend->peers(); }
 std::string Communicator::who() const { return impl_->state->who(); }
 
@@ -153,7 +154,7 @@ Communicator Communicator::duplicate(std::string name) {
   return copy;
 }
 
-std::span<std::byte> Communicator::allocate(std::size_t bytes) { return impl_->state->backend->allocate(bytes); }
+std::shared_ptr<std::byte> Communicator::allocate(std::size_t bytes) { return impl_->state->backend->allocate(bytes); }
 void Communicator::progress() { impl_->progress->advance(); }
 void Communicator::observe_waits(WaitObserver* observer) { impl_->progress->observer = observer; }
 bool Communicator::failed() const noexcept { return static_cast<bool>(impl_->state->error); }

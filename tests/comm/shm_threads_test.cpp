@@ -51,15 +51,15 @@ TEST(ShmMemory, gives_the_same_bits_as_ordinary_memory) {
       for (float& value : ordinary) value = normal(generator);
       const auto own = world.allocate(kElements * sizeof(float));
       const auto mixed = world.allocate(kElements * sizeof(float));
-      std::memcpy(own.data(), ordinary.data(), own.size());
-      std::memcpy(mixed.data(), ordinary.data(), mixed.size());
+      std::memcpy(own.get(), ordinary.data(), kElements * sizeof(float));
+      std::memcpy(mixed.get(), ordinary.data(), kElements * sizeof(float));
       std::vector<float> also_ordinary = ordinary;
       world.all_reduce({ordinary.data(), kElements, DType::float32}).wait();
-      world.all_reduce({own.data(), kElements, DType::float32}).wait();
-      void* const either = world.rank() == 0 ? static_cast<void*>(also_ordinary.data()) : mixed.data();
+      world.all_reduce({own.get(), kElements, DType::float32}).wait();
+      void* const either = world.rank() == 0 ? static_cast<void*>(also_ordinary.data()) : mixed.get();
       world.all_reduce({either, kElements, DType::float32}).wait();
-      EXPECT_EQ(std::memcmp(ordinary.data(), own.data(), own.size()), 0);
-      EXPECT_EQ(std::memcmp(ordinary.data(), either, own.size()), 0);
+      EXPECT_EQ(std::memcmp(ordinary.data(), own.get(), kElements * sizeof(float)), 0);
+      EXPECT_EQ(std::memcmp(ordinary.data(), either, kElements * sizeof(float)), 0);
     });
   }
 }
@@ -75,7 +75,7 @@ TEST(ShmCollectives, stay_correct_over_many_calls_of_random_size) {
       for (int i = 0; i < 2000; ++i) {
         const auto elements = static_cast<std::int64_t>(1 + (sizes() % (i % 10 == 0 ? 200'000 : 300)));
         const bool in_arena = sizes() % 2 == 0;
-        auto* const values = in_arena ? reinterpret_cast<std::int64_t*>(own.data()) : ordinary.data();
+        auto* const values = in_arena ? reinterpret_cast<std::int64_t*>(own.get()) : ordinary.data();
         for (std::int64_t e = 0; e < elements; ++e) values[e] = e + i + world.rank();
         for (std::uint32_t spin = delays() % 2000; spin > 0; --spin)
           std::atomic_signal_fence(std::memory_order_seq_cst);

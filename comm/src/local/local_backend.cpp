@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "../kernels.hpp"
-#include "../private_heap.hpp"
 #include "local_group.hpp"
 
 namespace lockstep::comm {
@@ -147,8 +146,7 @@ class LocalOperation final : public Operation {
 
 class LocalBackend final : public Backend {
  public:
-  LocalBackend(std::shared_ptr<LocalGroup> group, int rank, std::shared_ptr<PrivateHeap> heap)
-      : group_(std::move(group)), rank_(rank), heap_(std::move(heap)) {
+  LocalBackend(std::shared_ptr<LocalGroup> group, int rank) : group_(std::move(group)), rank_(rank) {
     const std::string host = host_name();
     for (int peer = 0; peer < group_->world_size; ++peer) {
       peers_.push_back({.host = host, .pid = getpid(), .node = 0, .local_rank = peer});
@@ -171,8 +169,6 @@ class LocalBackend final : public Backend {
     seen_changes_ = domain.changes;
   }
 
-  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes) override { return heap_->allocate(bytes); }
-
   [[nodiscard]] std::unique_ptr<Backend> duplicate() override {
     std::shared_ptr<LocalGroup> copy;
     {
@@ -182,7 +178,7 @@ class LocalBackend final : public Backend {
       }
       copy = group_->duplicates[duplicated_++];
     }
-    return std::make_unique<LocalBackend>(std::move(copy), rank_, heap_);
+    return make_local_backend(std::move(copy), rank_);
   }
 
   void fail(const Failure& failure) noexcept override {
@@ -190,10 +186,7 @@ class LocalBackend final : public Backend {
     std::unique_lock lock(domain.mutex);
     domain.changed.wait(lock, [&] { return domain.working == 0; });  // nobody writes to our memory any more
     if (domain.failure) return;
-    domain.failure = Failure{.kind = FailureKind::peer_died,
-                             .why = fmt::format("rank {} gave up: {}", rank_, failure.why),
-                             .fix = "see the error of that rank",
-                             .culprit = rank_};
+    domain.failure = seen_from_afar(failure, rank_);
     domain.notify_locked();
   }
 
@@ -203,7 +196,6 @@ class LocalBackend final : public Backend {
  private:
   std::shared_ptr<LocalGroup> group_;
   int rank_;
-  std::shared_ptr<PrivateHeap> heap_;
   std::vector<Peer> peers_;
   std::size_t duplicated_ = 0;
   std::uint64_t seen_changes_ = 0;
@@ -212,7 +204,7 @@ class LocalBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_local_backend(std::shared_ptr<LocalGroup> group, int rank) {
-  return std::make_unique<LocalBackend>(std::move(group), rank, std::make_shared<PrivateHeap>());
+  return std::make_unique<LocalBackend>(std::move(group), rank);
 }
 
 }  // namespace lockstep::comm

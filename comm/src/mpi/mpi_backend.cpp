@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "../peer_watch.hpp"
-#include "../private_heap.hpp"
 #include "mpi_check.hpp"
 #include "mpi_operation.hpp"
 #include "peer_records.hpp"
@@ -24,7 +23,6 @@ namespace {
 // What MPI owns on behalf of a backend and its duplicates. Released by close() or, in a program that runs MPI itself,
 // by the delete callback of an attribute of MPI_COMM_SELF, which MPI_Finalize calls first.
 struct NativeHandles {
-  PrivateHeap heap;
   std::vector<MPI_Comm> comms;
   MPI_Win claim_window = MPI_WIN_NULL;
   std::atomic<int>* claims = nullptr;  // in the node's shared window
@@ -94,8 +92,6 @@ class MpiBackend final : public Backend {
     if (const auto dead = watch_->dead_rank())
       throw BackendFailure{peer_died(*dead, peers_[static_cast<std::size_t>(*dead)])};
   }
-
-  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes) override { return handles_->heap.allocate(bytes); }
 
   [[nodiscard]] std::unique_ptr<Backend> duplicate() override {
     MPI_Comm copy = MPI_COMM_NULL;

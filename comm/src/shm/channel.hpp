@@ -46,6 +46,7 @@ struct alignas(128) Notice {
   std::atomic<std::uint32_t> given{0};  // written last
   FailureKind kind = FailureKind::native;
   std::array<char, 500> why{};
+  std::array<char, 250> fix{};
 };
 
 struct Channel {

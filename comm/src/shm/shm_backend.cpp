@@ -61,11 +61,7 @@ void ShmBackend::throw_if_a_peer_gave_up() const {
   for (int peer = 0; peer < world_size(); ++peer) {
     const Notice& notice = of(peer).notice;
     if (peer == rank() || notice.given.load(std::memory_order_acquire) == 0) continue;
-    const bool mismatched = notice.kind == FailureKind::mismatch;  // which is everybody's error, not that rank's
-    throw BackendFailure{{.kind = mismatched ? FailureKind::mismatch : FailureKind::peer_died,
-                          .why = mismatched ? notice.why.data() : fmt::format("rank {} gave up: {}", peer, notice.why.data()),
-                          .fix = "see the error of that rank",
-                          .culprit = peer}};
+    throw BackendFailure{seen_from_afar({.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data()}, peer)};
   }
 }
 
@@ -74,13 +70,14 @@ void ShmBackend::fail(const Failure& failure) noexcept {
   if (notice.given.load(std::memory_order_relaxed) != 0) return;
   notice.kind = failure.kind;
   std::strncpy(notice.why.data(), failure.why.c_str(), notice.why.size() - 1);
+  std::strncpy(notice.fix.data(), failure.fix.c_str(), notice.fix.size() - 1);
   notice.given.store(1, std::memory_order_release);
   group_->wake_peers();
 }
 
-std::span<std::byte> ShmBackend::allocate(std::size_t bytes) {
+std::shared_ptr<std::byte> ShmBackend::allocate(std::size_t bytes) {
   Arena& arena = group_->arena();
-  return {arena.mapping().at(arena.allocate(bytes)), bytes};
+  return {arena.shared_mapping(), arena.mapping().at(arena.allocate(bytes))};  // keeps the mapping, not the backend
 }
 
 std::unique_ptr<Backend> ShmBackend::duplicate() {

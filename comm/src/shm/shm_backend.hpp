@@ -32,7 +32,7 @@ class ShmBackend final : public Backend {
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return group_->peers(); }
   [[nodiscard]] OperationPtr start(const Request& request) override;
   void idle(std::chrono::nanoseconds waited) override;
-  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes) override;
+  [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
   [[nodiscard]] std::unique_ptr<Backend> duplicate() override;
   void fail(const Failure& failure) noexcept override;
   [[nodiscard]] bool claim_first_failure() noexcept override { return group_->claims().fetch_add(1) == 0; }

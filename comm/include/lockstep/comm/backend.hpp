@@ -46,7 +46,7 @@ struct Request {
   std::byte* output = nullptr;       // reductions may name memory that a partial lies in
 };
 
-enum class FailureKind { mismatch, peer_died, aborted, native };
+enum class FailureKind { mismatch, timeout, peer_died, aborted, native };
 
 // Why a backend gave up. Communicator adds rank, host and the call, and throws the matching error.
 struct Failure {
@@ -88,6 +88,9 @@ struct Peer {
   int local_rank = 0;  // among the ranks of its node
 };
 
+// What the failure of `rank` is to its peers: a mismatch or a missing rank is everybody's, all else is the death of a peer.
+[[nodiscard]] Failure seen_from_afar(Failure failure, int rank);
+
 // The failure of a rank whose process has ended.
 [[nodiscard]] Failure peer_died(int rank, const Peer& peer);
 
@@ -104,9 +107,8 @@ class Backend {
   // Local. Called in a loop while nothing advances, with the time waited so far: pauses for a short while, and throws
   // BackendFailure if a peer is seen to be dead.
   virtual void idle(std::chrono::nanoseconds waited) = 0;
-  // Local. Zeroed, 64-byte aligned memory on which collectives copy as little as this backend can. Lives as long as
-  // this backend and all its duplicates.
-  [[nodiscard]] virtual std::span<std::byte> allocate(std::size_t bytes) = 0;
+  // Local. Zeroed, 64-byte aligned memory on which collectives copy as little as this backend can.
+  [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(std::size_t bytes);
   // Collective.
   [[nodiscard]] virtual std::unique_ptr<Backend> duplicate() = 0;
   // Local. Tells the peers, where the backend can, that this rank gives up.
