@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <array>
+#include <climits>
 #include <cstdio>
 
 #include "lockstep/base/environment.hpp"
@@ -32,13 +34,18 @@ void DeadlineGuard::watch() {
   if (ended_.wait_for(lock, timeout_, [this] { return done_; })) return;
   const std::string rank =
       environment_variable("OMPI_COMM_WORLD_RANK").value_or(environment_variable("PMIX_RANK").value_or("?"));
+  const std::string ranks = environment_variable("OMPI_COMM_WORLD_SIZE").value_or("?");
+  std::array<char, HOST_NAME_MAX + 1> host{};
+  gethostname(host.data(), HOST_NAME_MAX);
   const std::string cause = fmt::format("{}: not finished after {:.1f} s: a rank has not come, is stopped or is dead",
                                         call_, timeout_.count() / 1000.0);
-  std::fprintf(stderr, "error: [rank %s] %s\n", rank.c_str(), cause.c_str());
+  std::fprintf(stderr, "error: [rank %s/%s %s] %s\n", rank.c_str(), ranks.c_str(), host.data(), cause.c_str());
   if (const auto folder = environment_variable("LOCKSTEP_EXIT_DIR"); folder && rank != "?") {
-    write_exit_record(
-        *folder,
-        {.rank = std::stoi(rank), .pid = getpid(), .code = static_cast<int>(ExitCode::internal), .cause = cause});
+    write_exit_record(*folder, {.rank = std::stoi(rank),
+                                .host = host.data(),
+                                .pid = getpid(),
+                                .code = static_cast<int>(ExitCode::internal),
+                                .cause = cause});
   }
   _exit(static_cast<int>(ExitCode::internal));
 }

@@ -49,6 +49,7 @@ class BlockedSignals {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(128 + SIGTERM);  // we died before the line above
   signals.restore();
+  signal(SIGPIPE, SIG_DFL);  // ignored by say(), and that would be inherited
   const int null = open("/dev/null", O_RDONLY);
   if (null >= 0) dup2(null, STDIN_FILENO);
   execvp(arguments[0], arguments);
@@ -71,21 +72,25 @@ pid_t spawn(const std::vector<std::string>& command, const BlockedSignals& signa
 void pass_on(int count, pid_t child, JobEnd& end, int signal) {
   if (count == 1) {
     end.stop_signal = signal;
-    fmt::print(stderr, "lockstep: {}: stopping the job after a checkpoint; once more ends it without\n",
-               strsignal(signal));
     kill(child, SIGUSR1);
+    say(fmt::format("{}: stopping the job after a checkpoint; once more ends it without", strsignal(signal)));
     return;
   }
   end.killed = true;
   if (count == 2) {
-    fmt::print(stderr, "lockstep: {}: ending the job\n", strsignal(signal));
     kill(child, SIGTERM);  // mpirun then ends the ranks within 2 s and cleans up behind them
+    say(fmt::format("{}: ending the job", strsignal(signal)));
   } else {
     kill(-child, SIGKILL);
   }
 }
 
 }  // namespace
+
+void say(const std::string& line) noexcept {
+  signal(SIGPIPE, SIG_IGN);
+  std::fprintf(stderr, "lockstep: %s\n", line.c_str());
+}
 
 JobEnd run_job(const std::vector<std::string>& command) {
   const BlockedSignals signals;

@@ -12,6 +12,10 @@ struct JobEnd {
   bool killed = false;  // a second one came, and the job was ended without waiting for a checkpoint
 };
 
+// Writes "lockstep: `line`" to standard error. A terminal that was closed, or a reader of the pipe that has ended, must
+// not keep us from bringing the job to its end.
+void say(const std::string& line) noexcept;
+
 // Runs `command` in a process group of its own, with standard input from /dev/null, and returns when it has ended.
 // SIGINT, SIGTERM, SIGHUP or SIGUSR1 to us: the first asks the ranks to save and stop (SIGUSR1 to mpirun, which
 // forwards it), the second ends the job, the third kills it. Should we die, the job is ended too. Throws IoError if the

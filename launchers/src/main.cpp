@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "info.hpp"
+#include "job.hpp"
 #include "lockstep/base/config.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/version.hpp"
@@ -80,10 +81,10 @@ int main(int argc, char** argv) {
   try {
     return lockstep::launchers::main_command(argc, argv);
   } catch (const lockstep::Error& error) {
-    fmt::print(stderr, "lockstep: {}\n", error.what());
+    lockstep::launchers::say(error.what());
     return static_cast<int>(error.exit_code());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "lockstep: {}\n", error.what());
+    lockstep::launchers::say(error.what());
     return static_cast<int>(lockstep::ExitCode::internal);
   }
 }

@@ -102,10 +102,10 @@ int run(const RunOptions& options) {
   const TemporaryFolder exit_records;
   job.exit_dir = exit_records.path();
   const auto command = mpirun_command(job);
-  fmt::print(stderr, "lockstep: {}\n", shell_line(command));
+  say(shell_line(command));
   const auto end = run_job(command);
   const auto verdict = judge(end, read_exit_records(exit_records.path()), job.ranks);
-  if (!verdict.text.empty()) fmt::print(stderr, "lockstep: {}\n", verdict.text);
+  if (!verdict.text.empty()) say(verdict.text);
   return verdict.exit_code;
 }
 

@@ -45,7 +45,8 @@ std::string without_record(const std::vector<ExitRecord>& records, int ranks) {
     if (std::ranges::find(records, rank, &ExitRecord::rank) == records.end()) silent.push_back(rank);
   }
   if (silent.size() == 1) return fmt::format("rank {}", silent.front());
-  if (silent.empty() || static_cast<int>(silent.size()) == ranks) return "a rank";
+  if (silent.empty()) return "while all ranks were leaving (MPI_Finalize), their work done, one of them";
+  if (static_cast<int>(silent.size()) == ranks) return "a rank";
   return fmt::format("one of the ranks {}", fmt::join(silent, ", "));
 }
 
@@ -56,11 +57,17 @@ Verdict died(const std::string& who, int status) {
 }
 
 Verdict without_cause(int status, const std::vector<ExitRecord>& records, int ranks) {
-  if (status > kSignalBase) return died(without_record(records, ranks), status);
+  const std::string hint = "run the mpirun line above without -q for Open MPI's own messages";
+  const auto missing = ranks - static_cast<int>(records.size());
+  if (status > kSignalBase || missing == 0) {
+    Verdict verdict = died(without_record(records, ranks), status);
+    if (missing != 1) verdict.text += ". To learn which, " + hint;
+    return verdict;
+  }
   return {status,
           fmt::format("the job ended with status {} and no rank left a record of why. If the program printed no "
-                      "reason, run the mpirun line above without -q for Open MPI's own messages",
-                      status)};
+                      "reason, {}",
+                      status, hint)};
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "lockstep/comm/tensor_dtype.hpp"
 
@@ -12,6 +13,14 @@ namespace {
 
 DType sum_dtype(const at::Tensor& buffer) {
   return buffer.scalar_type() == at::kDouble ? DType::float64 : DType::float32;
+}
+
+// A tensor's version does not tell: BatchNorm's kernels write to the running statistics past it.
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor plain_a = a.contiguous();
+  const at::Tensor plain_b = b.contiguous();
+  return plain_a.nbytes() == 0 ||
+         std::memcmp(plain_a.const_data_ptr(), plain_b.const_data_ptr(), plain_a.nbytes()) == 0;
 }
 
 // The rank whose micro-batches include `k`.
@@ -43,9 +52,18 @@ BufferMean::BufferMean(std::vector<at::Tensor> buffers) {
     floating_.push_back({.buffer = std::move(buffer), .at_start = {}, .offset = group->elements});
     group->elements += elements;
   }
-  for (Group& group : groups_)
+  for (Group& group : groups_) {
+    group.flags_at = group.elements;
+    group.elements += static_cast<std::int64_t>(group.members.size());
     group.sums = std::make_unique<TreeAccumulator>(group.elements, scalar_type_of(group.dtype));
+  }
   if (!integers_.empty()) integers_after_ = at::empty({integer_elements}, at::kLong);
+}
+
+void BufferMean::remember_start() {
+  for (Floating& one : floating_) one.at_start = one.buffer.clone();
+  integers_at_start_.clear();
+  for (const at::Tensor& buffer : integers_) integers_at_start_.push_back(buffer.clone());
 }
 
 void BufferMean::begin_step(const StepPlan& plan) {
@@ -58,12 +76,6 @@ void BufferMean::begin_step(const StepPlan& plan) {
     non_empty_ = std::min<std::int64_t>(plan.samples, plan.micro_batches);
     while (even_split(plan.samples, plan.micro_batches, first_non_empty_).empty()) ++first_non_empty_;
   }
-  for (Floating& one : floating_) {
-    one.at_start = one.buffer.clone();
-    one.changed = false;
-  }
-  integers_at_start_.clear();
-  for (const at::Tensor& buffer : integers_) integers_at_start_.push_back(buffer.clone());
   for (Group& group : groups_) group.sums->begin(plan.owned.first, plan.micro_batches);
 }
 
@@ -74,15 +86,15 @@ void BufferMean::begin_micro_batch(bool empty) {
     for (std::size_t i = 0; i < integers_.size(); ++i) integers_[i].copy_(integers_at_start_[i]);
   }
   first_of_rank_ = false;
-  for (Floating& one : floating_) one.version = one.buffer._version();
 }
 
 void BufferMean::end_micro_batch() {
   for (Group& group : groups_) {
     const at::Tensor& leaf = group.sums->leaf();
-    for (const std::size_t member : group.members) {
-      Floating& one = floating_[member];
-      one.changed = one.changed || one.buffer._version() != one.version;
+    for (std::size_t i = 0; i < group.members.size(); ++i) {
+      const Floating& one = floating_[group.members[i]];
+      const bool changed = !empty_ && !same_bits(one.buffer, one.at_start);
+      leaf[group.flags_at + static_cast<std::int64_t>(i)].fill_(changed ? 1.0 : 0.0);
       at::Tensor place = leaf.narrow(0, one.offset, one.buffer.numel());
       if (empty_) {
         place.zero_();
@@ -102,10 +114,6 @@ void BufferMean::end_micro_batch() {
   ++leaf_;
 }
 
-void BufferMean::append_flags(std::vector<float>& flags) const {
-  for (const Floating& one : floating_) flags.push_back(one.changed ? 1.0F : 0.0F);
-}
-
 void BufferMean::launch(Communicator& comm, const CollectiveOptions& options) {
   for (Group& group : groups_) {
     const at::Tensor& result = group.sums->result();
@@ -120,15 +128,15 @@ void BufferMean::launch(Communicator& comm, const CollectiveOptions& options) {
   }
 }
 
-void BufferMean::finish(std::span<const double> flags) {
+void BufferMean::finish() {
   for (Group& group : groups_) {
     group.work->wait();
     group.work.reset();
-    for (const std::size_t member : group.members) {
-      Floating& one = floating_[member];
-      if (flags[member] != 0.0) {
-        one.buffer.copy_(group.sums->result().narrow(0, one.offset, one.buffer.numel()).view(one.buffer.sizes()));
-      }
+    const at::Tensor& mean = group.sums->result();
+    for (std::size_t i = 0; i < group.members.size(); ++i) {
+      const Floating& one = floating_[group.members[i]];
+      if (mean[group.flags_at + static_cast<std::int64_t>(i)].item<double>() == 0.0) continue;
+      one.buffer.copy_(mean.narrow(0, one.offset, one.buffer.numel()).view(one.buffer.sizes()));
     }
   }
   if (integers_.empty()) return;

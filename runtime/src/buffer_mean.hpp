@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "lockstep/comm/communicator.hpp"
@@ -22,21 +21,21 @@ class BufferMean {
  public:
   explicit BufferMean(std::vector<at::Tensor> buffers);
 
+  // The values now are those that the next step starts from. Apart from begin_step(), because a step that is a plain
+  // backward pass begins when its forward pass has changed the buffers.
+  void remember_start();
   void begin_step(const StepPlan& plan);
   void begin_micro_batch(bool empty);
   void end_micro_batch();
 
-  // How many flags of the used-map are ours, and what this rank puts there: 1 for a buffer that changed.
-  [[nodiscard]] std::size_t flags() const noexcept { return floating_.size(); }
-  void append_flags(std::vector<float>& flags) const;
-
-  // Collective. Starts the reductions; finish() applies them where `flags` (summed over all ranks) is not 0.
+  // Collective. Starts the reductions; finish() applies them.
   void launch(Communicator& comm, const CollectiveOptions& options);
-  void finish(std::span<const double> flags);
+  void finish();
 
  private:
-  struct Group {  // floating buffers of one dtype, flat
+  struct Group {  // floating buffers of one dtype, flat; behind them a flag for each: 1 where a micro-batch changed it
     std::vector<std::size_t> members;
+    std::int64_t flags_at = 0;
     std::int64_t elements = 0;
     DType dtype = DType::float32;
     std::unique_ptr<TreeAccumulator> sums;
@@ -45,8 +44,6 @@ class BufferMean {
   struct Floating {
     at::Tensor buffer;
     at::Tensor at_start;
-    std::int64_t version = 0;
-    bool changed = false;
     std::int64_t offset = 0;  // in its group
   };
 

@@ -38,8 +38,8 @@ std::vector<at::Tensor> buffers_of(const torch::nn::Module& module) {
 std::string describe(const torch::nn::Module& module) {
   std::ostringstream text;
   const auto line = [&](const std::string& name, const at::Tensor& tensor) {
-    text << name << ": " << tensor.sizes() << " " << c10::toString(tensor.scalar_type())
-         << (tensor.requires_grad() ? "\n" : ", no gradient\n");
+    text << name << ": " << tensor.sizes() << " " << c10::toString(tensor.scalar_type()) << ", strides "
+         << tensor.strides() << (tensor.requires_grad() ? "\n" : ", no gradient\n");
   };
   for (const auto& item : module.named_parameters()) line(item.key(), item.value());
   for (const auto& item : module.named_buffers()) {
@@ -98,6 +98,7 @@ GradientReducer::Impl::Impl(Runtime& runtime, std::shared_ptr<torch::nn::Module>
       comm_(runtime.world().duplicate("gradients")),
       buffers_(buffers_of(*module_)) {
   copy_from_rank_0();
+  buffers_.remember_start();
   make_buckets();
   add_hooks();
   runtime_.impl().participants.push_back(this);
@@ -153,10 +154,10 @@ void GradientReducer::Impl::make_buckets() {
     bucket.layout = std::move(layout);
     buckets_.push_back(std::move(bucket));
   }
-  // Behind the last bucket's gradients ride the flags of the step: parameters used, buffers changed, stop requested.
+  // Behind the last bucket's gradients ride the flags of the step: parameters used, stop requested.
   Bucket& last = buckets_.back();
   last.flags_at = last.layout.elements;
-  last.layout.elements += static_cast<std::int64_t>(parameters_.size() + buffers_.flags() + 1);
+  last.layout.elements += static_cast<std::int64_t>(parameters_.size() + 1);
   for (Bucket& bucket : buckets_) {
     bucket.sums = std::make_shared<TreeAccumulator>(bucket.layout.elements, scalar_type_of(bucket.layout.dtype));
   }
@@ -189,14 +190,19 @@ void GradientReducer::Impl::begin_step(const StepPlan& plan) {
                       .why = "the step before left its micro-batches early, so its gradients were never completed",
                       .fix = "run every micro-batch of a step"});
   }
-  // Autograd would add to what is there. Zeros are fine (zero_grad(false)): they are dropped.
+  drop_zero_gradients();
+  buffers_.remember_start();
+  start_step(plan);
+}
+
+// Autograd would add to what is there. Zeros are fine (zero_grad(false)): they are dropped. Anything else is refused.
+void GradientReducer::Impl::drop_zero_gradients() {
   for (Parameter& parameter : parameters_) {
     at::Tensor& gradient = parameter.tensor.mutable_grad();
     if (!gradient.defined()) continue;
     if (gradient.count_nonzero().item<std::int64_t>() != 0) refuse_stale(parameter);
     gradient.reset();
   }
-  start_step(plan);
 }
 
 void GradientReducer::Impl::refuse_stale(const Parameter& parameter) const {
@@ -298,7 +304,6 @@ void GradientReducer::Impl::launch(Bucket& bucket) {
   if (&bucket == &buckets_.back()) {
     std::vector<float> values;
     for (const Parameter& parameter : parameters_) values.push_back(parameter.used ? 1.0F : 0.0F);
-    buffers_.append_flags(values);
     values.push_back(runtime_.impl().stop_requested() ? 1.0F : 0.0F);
     flags().copy_(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}));
   }
@@ -325,7 +330,7 @@ bool GradientReducer::Impl::finish() {
   const at::Tensor summed = flags().to(at::kDouble).contiguous();
   const std::span<const double> all(summed.const_data_ptr<double>(), static_cast<std::size_t>(summed.numel()));
   publish(all.first(parameters_.size()));
-  buffers_.finish(all.subspan(parameters_.size(), buffers_.flags()));
+  buffers_.finish();
   in_step_ = false;
   return all.back() != 0.0;
 }
@@ -346,10 +351,7 @@ void GradientReducer::Impl::begin_implicit_step(const at::Tensor& gradient, cons
   const at::Tensor kept = view(buckets_[parameter.bucket], parameter.place, buckets_[parameter.bucket].sums->result());
   if (gradient.const_data_ptr() == kept.const_data_ptr()) refuse_stale(parameter);  // autograd has added to it
   start_own_micro_batch();
-  torch::autograd::Engine::get_default_engine().queue_callback([this] {
-    end_micro_batch();
-    static_cast<void>(finish());
-  });
+  torch::autograd::Engine::get_default_engine().queue_callback([this] { finish_own_micro_batch(); });
 }
 
 void GradientReducer::Impl::start_own_micro_batch() {
@@ -358,11 +360,17 @@ void GradientReducer::Impl::start_own_micro_batch() {
   begin_micro_batch(rank, 0, true);
 }
 
-void GradientReducer::Impl::synchronize() {
-  if (in_step_) return;  // the engine's callback completes it
-  start_own_micro_batch();
+void GradientReducer::Impl::finish_own_micro_batch() {
   end_micro_batch();
   static_cast<void>(finish());
+  buffers_.remember_start();
+}
+
+void GradientReducer::Impl::synchronize() {
+  if (in_step_) return;   // the engine's callback completes it
+  drop_zero_gradients();  // a rank that had its backward would sum zeros into its own gradients
+  start_own_micro_batch();
+  finish_own_micro_batch();
 }
 
 GradientReducer::GradientReducer(Runtime& runtime, std::shared_ptr<torch::nn::Module> module)

@@ -62,11 +62,13 @@ class GradientReducer::Impl final : public StepParticipant {
   void on_gradient(std::size_t index);
   void begin_implicit_step(const at::Tensor& gradient, const Parameter& parameter);
   void start_own_micro_batch();
+  void finish_own_micro_batch();
   void write_leaf(Parameter& parameter, const at::Tensor& gradient);
   void close_leaf(Bucket& bucket);
   void launch_ready();
   void launch(Bucket& bucket);
   void start_step(const StepPlan& plan);
+  void drop_zero_gradients();
   void refuse_stale(const Parameter& parameter) const;
   [[nodiscard]] at::Tensor flags() const;
   void publish(std::span<const double> flags);

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -116,41 +117,44 @@ std::chrono::milliseconds timeout_of(const RuntimeOptions& options) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
 }
 
-// Collective. Rank 0's options on every rank, or its error.
-void agree_on_options(Communicator& root, Job& job, const std::exception_ptr& parse_error) {
+// Collective. Rank 0's options on every rank, or its error. An error of parsing alone does not count on other ranks:
+// they may lack the file of --config. Without a job, because the declaration of its options failed, no rank can go on.
+void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& parse_error) {
+  agree(root, [&] {
+    if (parse_error && (root.rank() == 0 || job == nullptr)) std::rethrow_exception(parse_error);
+  });
   const std::string config = decide_on_rank_0(root, [&] {
-    if (parse_error) std::rethrow_exception(parse_error);
-    job.runtime.check();
-    if (job.runtime.comm_backend == "local") {
+    if (job->runtime.comm_backend == "local") {
       throw UsageError({.what = "comm.backend=local",
                         .why = "its ranks are threads of one process, and a launcher started this one as a rank",
                         .fix = "start the program without mpirun or srun, or leave comm.backend out"});
     }
-    return to_toml(job.options);
+    return to_toml(job->options);
   });
-  if (root.rank() != 0) apply_toml(job.options, config, "the options of rank 0");
-  job.runtime.ranks = root.world_size();
+  if (root.rank() != 0) apply_toml(job->options, config, "the options of rank 0");
+  job->runtime.ranks = root.world_size();
 }
 
 int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
-  Job job(line, make_program);
+  std::unique_ptr<Job> job;
   std::exception_ptr parse_error;
   bool help = false;
   try {
-    help = parse_command_line(job.options, line.arguments).help;
-    job.runtime.check();
-  } catch (const Error&) {
+    job = std::make_unique<Job>(line, make_program);
+    help = parse_command_line(job->options, line.arguments).help;
+    job->runtime.check();
+  } catch (const std::exception&) {
     parse_error = std::current_exception();
   }
-  MpiSession session(parse_error ? timeout_of({}) : timeout_of(job.runtime));
+  MpiSession session(parse_error ? timeout_of({}) : timeout_of(job->runtime));
+  const StopSignals signals;  // to the end: a request to stop must not kill a rank that is leaving
   Communicator root = session.world();
   ExitCode code = ExitCode::done;
   try {
-    if (help && root.rank() == 0) std::printf("%s", help_text(job.options, line.name).c_str());
+    if (help && root.rank() == 0) std::printf("%s", help_text(job->options, line.name).c_str());
     if (!help) {
-      agree_on_options(root, job, parse_error);
-      const StopSignals signals;
-      train(root, job);
+      agree_on_options(root, job.get(), parse_error);
+      train(root, *job);
     }
   } catch (const std::exception& error) {
     code = give_up(root, error);
@@ -168,7 +172,7 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
 int run_over_threads(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
   int ranks = 1;
   std::chrono::milliseconds timeout{};
-  try {
+  {
     Job job(line, make_program);
     if (parse_command_line(job.options, line.arguments).help) {
       std::printf("%s", help_text(job.options, line.name).c_str());
@@ -182,9 +186,6 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
     }
     ranks = job.runtime.ranks;
     timeout = timeout_of(job.runtime);
-  } catch (const Error& error) {
-    print_error(error.what());
-    return static_cast<int>(error.exit_code());
   }
   const StopSignals signals;
   std::mutex turn;
@@ -211,7 +212,12 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
 int run_program(int argc, char** argv, const std::function<Program()>& make_program) {
   const CommandLineOfProgram line{.name = std::filesystem::path(argv[0]).filename().string(),
                                   .arguments = {argv + 1, argv + argc}};
-  return started_as_mpi_rank() ? run_over_mpi(line, make_program) : run_over_threads(line, make_program);
+  try {
+    return started_as_mpi_rank() ? run_over_mpi(line, make_program) : run_over_threads(line, make_program);
+  } catch (const std::exception& error) {  // before there are ranks, or after
+    print_error(text_of(error));
+    return static_cast<int>(exit_code_of(error));
+  }
 }
 
 }  // namespace lockstep

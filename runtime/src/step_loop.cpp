@@ -36,6 +36,7 @@ class StepLoop::Impl {
   TrainState& state;
   std::int64_t steps_per_epoch;
   std::int64_t step = 0;
+  std::int64_t first_step = 0;  // the one that this start resumed at
   std::int64_t epoch = 0;
   std::int64_t saved_step = -1;
   StepPlan plan;
@@ -112,8 +113,16 @@ StepLoop::StepLoop(Runtime& runtime, TrainState& state, std::int64_t steps_per_e
     throw UsageError(
         {.what = "Runtime::steps", .why = "another step loop of this runtime is active", .fix = "end it first"});
   }
-  impl_->step = impl_->saved_step = start_or_resume(runtime, state);
-  if (impl_->step == 0) impl_->saved_step = -1;
+  if (steps_per_epoch == 0 && rt.micro_batches != rt.world.world_size()) {
+    throw UsageError(
+        {.what = fmt::format("Runtime::steps over a range that is not a DataLoader, with {} micro-batches",
+                             rt.micro_batches),
+         .why = fmt::format("there each of the {} ranks has one micro-batch a step", rt.world.world_size()),
+         .fix =
+             fmt::format("start a new run with train.micro_batches={}, or use a DataLoader", rt.world.world_size())});
+  }
+  impl_->step = impl_->first_step = start_or_resume(runtime, state);
+  if (impl_->step > 0) impl_->saved_step = impl_->step;
   if (rt.folder && rt.is_root()) {
     impl_->metrics_file = std::make_unique<monitor::MetricsFile>(rt.folder->metrics(), impl_->step);
   }
@@ -200,7 +209,7 @@ void StepLoop::end_step() {
 void StepLoop::finish() {
   Impl& impl = *impl_;
   impl.rt.progress.clear();
-  if (impl.saved_step == impl.step && impl.rt.is_root()) {
+  if (impl.step == impl.first_step && impl.rt.is_root()) {
     impl.rt.log.info(
         fmt::format("nothing left to train: step {} of {} is done (train.epochs or train.max_steps to go on)",
                     impl.step, impl.total_steps()));

@@ -55,6 +55,19 @@ TEST(Verdict, does_not_guess_which_of_several_silent_ranks_was_killed) {
   EXPECT_THAT(judge({.status = 139}, {}, 3).text, StartsWith("a rank was killed"));
 }
 
+TEST(Verdict, says_when_the_work_was_done_before_a_rank_died) {
+  const std::vector<ExitRecord> done{cause_of(0, 0, ""), cause_of(1, 0, "")};
+  EXPECT_THAT(judge({.status = 137}, done, 2).text,
+              StartsWith("while all ranks were leaving (MPI_Finalize), their work done, one of them was killed"));
+  const auto verdict = judge({.status = 1}, done, 2);
+  EXPECT_EQ(verdict.exit_code, 1);
+  EXPECT_THAT(verdict.text, HasSubstr("one of them ended without saying why"));
+}
+
+TEST(Verdict, tells_how_to_learn_who_was_killed_if_nobody_could_say) {
+  EXPECT_THAT(judge({.status = 137}, {}, 2).text, HasSubstr("without -q"));
+}
+
 TEST(Verdict, keeps_the_status_of_a_program_that_leaves_no_records) {
   const auto verdict = judge({.status = 9}, {}, 2);
   EXPECT_EQ(verdict.exit_code, 9);
