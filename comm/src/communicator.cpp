@@ -64,7 +64,7 @@ Work Communicator::Impl::start(comm::Request request, const CollectiveOptions& o
   work->started = std::chrono::steady_clock::now();
   work->timeout = options.timeout.value_or(state->timeout);
   try {
-    work->operation = state->backend->start(std::move(request));
+    work->operation = state->backend->start(request);
   } catch (const comm::BackendFailure& thrown) {
     state->fail(work->subject(), thrown.failure);
   }
@@ -82,12 +82,14 @@ int Communicator::rank() const noexcept { return impl_->state->backend->rank(); 
 int Communicator::world_size() const noexcept { return impl_->state->backend->world_size(); }
 std::string_view Communicator::name() const noexcept { return impl_->state->name; }
 std::string_view Communicator::backend_name() const noexcept { return impl_->state->backend->name(); }
+comm::Backend& Communicator::backend() noexcept { return *impl_->state->backend; }
 const std::vector<comm::Peer>& Communicator::peers() const noexcept { return impl_->state->backend->peers(); }
 std::string Communicator::who() const { return impl_->state->who(); }
 
 Work Communicator::all_reduce(Buffer buffer, ReduceOp op, const CollectiveOptions& options) {
+  const Partial own = own_leaf(rank(), buffer.data);
   return impl_->start({.call = reduction(Kind::all_reduce, buffer, op, world_size(), options),
-                       .partials = {own_leaf(rank(), buffer.data)},
+                       .partials = {&own, 1},
                        .output = bytes_of(buffer.data)},
                       options);
 }
@@ -103,8 +105,9 @@ Work Communicator::reduce_partials(Buffer result, const PartialSums& sums, const
 }
 
 Work Communicator::reduce_scatter(Buffer output, const void* input, ReduceOp op, const CollectiveOptions& options) {
+  const Partial own = own_leaf(rank(), input);
   return impl_->start({.call = reduction(Kind::reduce_scatter, output, op, world_size(), options),
-                       .partials = {own_leaf(rank(), input)},
+                       .partials = {&own, 1},
                        .output = bytes_of(output.data)},
                       options);
 }
@@ -151,6 +154,7 @@ Communicator Communicator::duplicate(std::string name) {
   return copy;
 }
 
+std::shared_ptr<std::byte> Communicator::allocate(std::size_t bytes) { return impl_->state->backend->allocate(bytes); }
 void Communicator::progress() { impl_->progress->advance(); }
 void Communicator::observe_waits(WaitObserver* observer) { impl_->progress->observer = observer; }
 bool Communicator::failed() const noexcept { return static_cast<bool>(impl_->state->error); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -9,18 +10,28 @@
 
 namespace lockstep::comm {
 
-// Where the partial sums of all ranks lie, in the order of their leaves, for one slice of the elements.
-struct SliceInputs {
-  std::span<const Partial> partials;  // of all ranks, ascending first_leaf, together 0 … leaves−1; data at the slice
-  std::int64_t leaves = 1;
-};
-
-// The order of additions of T(leaves) over `partials`: after taking input i, the topmost `combines[i]` pairs are added.
+// The order of additions of T(leaves) over `partials` (of all ranks, ascending, together 0 … leaves−1): after taking
+// input i, the topmost result[i] pairs are added.
 [[nodiscard]] std::vector<int> combines_after(std::span<const Partial> partials, std::int64_t leaves);
 
-// output[0 … elements) = scale · reduction in the order of T(leaves), rounded once to dtype. 16-bit floats are summed
-// in float32. `output` may be the memory of an input. This scalar code defines the bits.
-void reduce_slice(const SliceInputs& inputs, std::int64_t elements, DType dtype, ReduceOp op, double scale,
-                  std::byte* output);
+// output[0 … elements) = scale · reduction of the inputs, added up as `combines` says, rounded once to dtype. 16-bit
+// floats are summed in float32. `output` may be one of the inputs. Uses the widest instruction set that the CPU has;
+// the bits are those of the scalar code.
+void reduce_slice(std::span<const std::byte* const> inputs, std::span<const int> combines, std::int64_t elements,
+                  DType dtype, ReduceOp op, double scale, std::byte* output);
+
+// One instruction set's code for every (dtype, op); null where the operation has no meaning.
+struct KernelTable {
+  using Reduce = void (*)(const std::byte* const* inputs, const int* combines, int count, std::int64_t elements,
+                          double scale, std::byte* output);
+  const char* name;
+  Reduce reduce[10][8];  // by DType, ReduceOp
+};
+[[nodiscard]] const KernelTable& scalar_kernels() noexcept;
+[[nodiscard]] const KernelTable& avx2_kernels() noexcept;
+[[nodiscard]] const KernelTable& avx512_kernels() noexcept;
+
+// Those that this CPU can run, scalar first, widest last.
+[[nodiscard]] std::vector<const KernelTable*> available_kernels();
 
 }  // namespace lockstep::comm

@@ -61,8 +61,8 @@ struct Work::State {
   std::string_view label;
   std::chrono::steady_clock::time_point started;
   std::chrono::milliseconds timeout;
-  std::unique_ptr<comm::Operation> operation;  // null once done
-  std::shared_ptr<void> keep_alive;            // the tensors
+  comm::OperationPtr operation;      // null once done
+  std::shared_ptr<void> keep_alive;  // the tensors
   std::exception_ptr error;
 
   void wait();

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tree_accumulator.hpp"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/from_blob.h>
+
+#include "lockstep/comm/tensor_dtype.hpp"
 
 namespace lockstep {
 
-TreeAccumulator::TreeAccumulator(std::int64_t elements, at::ScalarType dtype)
-    : elements_(elements), dtype_(dtype), slots_{at::zeros({elements}, dtype)} {}
+TreeAccumulator::TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype)
+    : comm_(comm), elements_(elements), dtype_(dtype) {
+  add_slot();
+}
+
+void TreeAccumulator::add_slot() {
+  const std::shared_ptr<std::byte> memory = comm_.allocate(static_cast<std::size_t>(elements_) * size_of(dtype_));
+  slots_.push_back(at::from_blob(memory.get(), {elements_}, [memory](void*) {}, scalar_type_of(dtype_)));
+}
 
 void TreeAccumulator::begin(std::int64_t first_leaf, std::int64_t total_leaves) {
   next_leaf_ = first_leaf;
@@ -15,7 +24,7 @@ void TreeAccumulator::begin(std::int64_t first_leaf, std::int64_t total_leaves) 
 }
 
 const at::Tensor& TreeAccumulator::leaf() {
-  if (slots_.size() == stack_.size()) slots_.push_back(at::zeros({elements_}, dtype_));
+  if (slots_.size() == stack_.size()) add_slot();
   return slots_[stack_.size()];
 }
 

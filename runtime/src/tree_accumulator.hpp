@@ -15,7 +15,8 @@ namespace lockstep {
 // tensors; one if there is one leaf.
 class TreeAccumulator {
  public:
-  TreeAccumulator(std::int64_t elements, at::ScalarType dtype);
+  // The memory is `comm`'s own, so that reductions over it copy as little as the backend can. Borrowed.
+  TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype);
 
   void begin(std::int64_t first_leaf, std::int64_t total_leaves);
   [[nodiscard]] const at::Tensor& leaf();  // [elements]; to be written whole by the caller, padding excepted
@@ -26,8 +27,10 @@ class TreeAccumulator {
   [[nodiscard]] const at::Tensor& result() const { return slots_.front(); }
 
  private:
+  void add_slot();
+  Communicator& comm_;
   std::int64_t elements_;
-  at::ScalarType dtype_;
+  DType dtype_;
   std::int64_t total_leaves_ = 1;
   std::int64_t next_leaf_ = 0;
   std::vector<at::Tensor> slots_;  // slot i holds the sum over stack_[i]; the one behind is the open leaf

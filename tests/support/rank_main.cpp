@@ -13,6 +13,7 @@
 namespace {
 
 lockstep::Communicator* the_world = nullptr;
+lockstep::Communicator* the_shm_world = nullptr;
 
 class AgreeOnFailure : public testing::EmptyTestEventListener {
  public:
@@ -39,19 +40,24 @@ class AgreeOnFailure : public testing::EmptyTestEventListener {
 
 }  // namespace
 
-lockstep::Communicator& lockstep::testing::world() { return *the_world; }
+lockstep::Communicator& lockstep::testing::world(std::string_view backend) {
+  return backend == "shm" ? *the_shm_world : *the_world;
+}
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   lockstep::MpiSession session{std::chrono::seconds(60)};
-  lockstep::Communicator world = session.world();
+  lockstep::Communicator world = session.world("mpi");
+  lockstep::Communicator shm_world = session.world("shm");
   the_world = &world;
+  the_shm_world = &shm_world;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
   if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
   auto* const agree = new AgreeOnFailure;
   listeners.Append(agree);
   const int own = RUN_ALL_TESTS();
   const int code = own != 0 || agree->any_failed() ? 1 : 0;
+  shm_world.close();
   world.close();
   session.finalize();
   return code;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
+
 #include "lockstep/comm/communicator.hpp"
 
 namespace lockstep::testing {
 
-// The communicator of all ranks that mpirun started, for tests linked with rank_main.cpp.
-[[nodiscard]] Communicator& world();
+// The communicator of all ranks that mpirun started over `backend`, "mpi" or "shm", for tests linked with
+// rank_main.cpp.
+[[nodiscard]] Communicator& world(std::string_view backend = "mpi");
 
 }  // namespace lockstep::testing

@@ -45,14 +45,15 @@ void do_share(const LocalExchange& exchange, int rank) {
       scatter ? Range{rank * call.elements, (rank + 1) * call.elements} : even_split(call.elements, world_size, rank);
   const std::size_t offset = static_cast<std::size_t>(slice.first) * element_bytes;
   std::vector<Partial> partials;
+  std::vector<const std::byte*> inputs;
   for (const Request* peer : exchange.requests) {
-    for (Partial partial : peer->partials) {
-      partial.data += offset;
+    for (const Partial& partial : peer->partials) {
       partials.push_back(partial);
+      inputs.push_back(partial.data + offset);
     }
   }
   std::byte* const result = own.output + (scatter ? 0 : offset);
-  reduce_slice({partials, call.leaves}, slice.size(), call.dtype, call.op, call.scale, result);
+  reduce_slice(inputs, combines_after(partials, call.leaves), slice.size(), call.dtype, call.op, call.scale, result);
   if (scatter || slice.empty()) return;
   for (const Request* peer : exchange.requests) {
     if (peer != &own)
@@ -62,8 +63,12 @@ void do_share(const LocalExchange& exchange, int rank) {
 
 class LocalOperation final : public Operation {
  public:
-  LocalOperation(std::shared_ptr<LocalGroup> group, int rank, Request request)
-      : group_(std::move(group)), rank_(rank), request_(std::move(request)) {
+  LocalOperation(std::shared_ptr<LocalGroup> group, int rank, const Request& request)
+      : group_(std::move(group)),
+        rank_(rank),
+        partials_(request.partials.begin(), request.partials.end()),
+        request_(request) {
+    request_.partials = partials_;
     const std::lock_guard lock(group_->domain->mutex);
     throw_if_failed();
     auto& exchange = group_->exchanges[request_.call.sequence];
@@ -134,6 +139,7 @@ class LocalOperation final : public Operation {
 
   std::shared_ptr<LocalGroup> group_;
   int rank_;
+  std::vector<Partial> partials_;
   Request request_;
   std::shared_ptr<LocalExchange> exchange_;
 };
@@ -152,8 +158,8 @@ class LocalBackend final : public Backend {
   [[nodiscard]] int world_size() const noexcept override { return group_->world_size; }
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return peers_; }
 
-  [[nodiscard]] std::unique_ptr<Operation> start(Request request) override {
-    return std::make_unique<LocalOperation>(group_, rank_, std::move(request));
+  [[nodiscard]] OperationPtr start(const Request& request) override {
+    return OperationPtr(new LocalOperation(group_, rank_, request));
   }
 
   void idle(std::chrono::nanoseconds) override {
@@ -180,10 +186,7 @@ class LocalBackend final : public Backend {
     std::unique_lock lock(domain.mutex);
     domain.changed.wait(lock, [&] { return domain.working == 0; });  // nobody writes to our memory any more
     if (domain.failure) return;
-    domain.failure = Failure{.kind = FailureKind::peer_died,
-                             .why = fmt::format("rank {} gave up: {}", rank_, failure.why),
-                             .fix = "see the error of that rank",
-                             .culprit = rank_};
+    domain.failure = seen_from_afar(failure, rank_);
     domain.notify_locked();
   }
 

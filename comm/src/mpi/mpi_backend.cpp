@@ -4,18 +4,18 @@
 #include <fmt/format.h>
 #include <immintrin.h>
 #include <sched.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <climits>
 #include <cstring>
 #include <new>
 #include <thread>
 
+#include "../peer_watch.hpp"
 #include "mpi_check.hpp"
 #include "mpi_operation.hpp"
-#include "peer_watch.hpp"
+#include "peer_records.hpp"
 
 namespace lockstep::comm::mpi {
 namespace {
@@ -51,44 +51,6 @@ void free_with_mpi(const std::shared_ptr<NativeHandles>& handles) {
   check_setup(MPI_Comm_free_keyval(&key), "MPI_Comm_free_keyval");
 }
 
-struct PeerRecord {  // as exchanged
-  char host[HOST_NAME_MAX + 1] = {};
-  std::int64_t pid = 0;
-  std::int64_t pid_namespace = 0;
-  std::int32_t node = 0;
-  std::int32_t local_rank = 0;
-};
-
-std::int64_t pid_namespace() {
-  struct stat status {};
-  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::int64_t>(status.st_ino) : -1;
-}
-
-// Collective over `comm`. Where each of its ranks runs; `node_comm` are those on our node.
-std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
-  int rank = 0;
-  int size = 0;
-  PeerRecord own;
-  MPI_Comm_rank(comm, &rank);
-  MPI_Comm_size(comm, &size);
-  MPI_Comm_rank(node_comm, &own.local_rank);
-  gethostname(own.host, HOST_NAME_MAX);
-  own.pid = getpid();
-  own.pid_namespace = pid_namespace();
-  own.node = rank;  // of the node's first rank, for now
-  check_setup(MPI_Bcast(&own.node, 1, MPI_INT32_T, 0, node_comm), "MPI_Bcast");
-  std::vector<PeerRecord> records(static_cast<std::size_t>(size));
-  check_setup(MPI_Allgather(&own, sizeof own, MPI_BYTE, records.data(), sizeof own, MPI_BYTE, comm), "MPI_Allgather");
-  std::vector<int> index_of_leader(static_cast<std::size_t>(size), -1);
-  int nodes = 0;
-  for (PeerRecord& record : records) {
-    int& index = index_of_leader[static_cast<std::size_t>(record.node)];
-    if (index < 0) index = nodes++;
-    record.node = index;
-  }
-  return records;
-}
-
 void pause_waiting(std::chrono::nanoseconds waited, bool oversubscribed) {
   if (!oversubscribed && waited < std::chrono::microseconds(20)) {
     _mm_pause();
@@ -105,18 +67,12 @@ class MpiBackend final : public Backend {
       : comm_(comm), handles_(std::move(handles)), records_(std::move(records)), owner_(owner) {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm_, &rank_);
-    const PeerRecord& own = records_[static_cast<std::size_t>(rank_)];
-    std::vector<int> watched;
-    int on_node = 0;
-    for (std::size_t peer = 0; peer < records_.size(); ++peer) {
-      const PeerRecord& record = records_[peer];
-      peers_.push_back({.host = record.host, .pid = record.pid, .node = record.node, .local_rank = record.local_rank});
-      if (record.node != own.node) continue;
-      ++on_node;
-      if (record.pid != own.pid && record.pid_namespace == own.pid_namespace) watched.push_back(static_cast<int>(peer));
-    }
-    watch_ = std::make_unique<PeerWatch>(peers_, watched);
-    oversubscribed_ = on_node > static_cast<int>(std::thread::hardware_concurrency());
+    peers_ = peers_of(records_);
+    watch_ = std::make_unique<PeerWatch>(peers_, watchable(records_, rank_));
+    const auto on_node = std::count_if(records_.begin(), records_.end(), [&](const PeerRecord& record) {
+      return record.node == records_[static_cast<std::size_t>(rank_)].node;
+    });
+    oversubscribed_ = on_node > static_cast<std::ptrdiff_t>(std::thread::hardware_concurrency());
   }
 
   [[nodiscard]] std::string_view name() const noexcept override { return "mpi"; }
@@ -124,8 +80,8 @@ class MpiBackend final : public Backend {
   [[nodiscard]] int world_size() const noexcept override { return static_cast<int>(peers_.size()); }
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return peers_; }
 
-  [[nodiscard]] std::unique_ptr<Operation> start(Request request) override {
-    return std::make_unique<MpiOperation>(comm_, rank_, world_size(), pool_, std::move(request));
+  [[nodiscard]] OperationPtr start(const Request& request) override {
+    return OperationPtr(new MpiOperation(comm_, rank_, world_size(), pool_, request));
   }
 
   void idle(std::chrono::nanoseconds waited) override {
@@ -133,13 +89,8 @@ class MpiBackend final : public Backend {
     const auto now = std::chrono::steady_clock::now();
     if (waited < std::chrono::milliseconds(1) || now - last_watch_ < std::chrono::milliseconds(1)) return;
     last_watch_ = now;
-    if (const auto dead = watch_->dead_rank()) {
-      const Peer& peer = peers_[static_cast<std::size_t>(*dead)];
-      throw BackendFailure{{.kind = FailureKind::peer_died,
-                            .why = fmt::format("rank {} (pid {} on {}) died", *dead, peer.pid, peer.host),
-                            .fix = "look for its own error, the kernel's out-of-memory log, or who sent it a signal",
-                            .culprit = *dead}};
-    }
+    if (const auto dead = watch_->dead_rank())
+      throw BackendFailure{peer_died(*dead, peers_[static_cast<std::size_t>(*dead)])};
   }
 
   [[nodiscard]] std::unique_ptr<Backend> duplicate() override {

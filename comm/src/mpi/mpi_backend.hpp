@@ -3,7 +3,9 @@
 
 #include <mpi.h>
 
+#include <chrono>
 #include <memory>
+#include <string>
 
 #include "lockstep/comm/backend.hpp"
 
@@ -14,5 +16,10 @@ enum class RankOrder { by_node, as_given };
 // Collective. The backend over a duplicate of `comm`. by_node: ranks are renumbered by (node, local rank), so that a
 // node's ranks form subtrees. The duplicate is freed by close(), or when MPI is finalized.
 [[nodiscard]] std::unique_ptr<Backend> make_mpi_backend(MPI_Comm comm, RankOrder order);
+
+// Collective. The shm backend for the ranks of `comm`, if they are all on one host and can hand memory to each other;
+// null on all ranks if not, with the reason in `why_not`.
+[[nodiscard]] std::unique_ptr<Backend> make_shm_backend(MPI_Comm comm, std::chrono::milliseconds timeout,
+                                                        std::string& why_not);
 
 }  // namespace lockstep::comm::mpi

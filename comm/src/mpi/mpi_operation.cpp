@@ -29,13 +29,15 @@ void StagingPool::give_back(std::vector<std::byte> memory) {
   if (!memory.empty()) free_.push_back(std::move(memory));
 }
 
-MpiOperation::MpiOperation(MPI_Comm comm, int rank, int world_size, StagingPool& pool, Request request)
+MpiOperation::MpiOperation(MPI_Comm comm, int rank, int world_size, StagingPool& pool, const Request& request)
     : comm_(comm),
       rank_(rank),
       world_size_(world_size),
       pool_(pool),
-      request_(std::move(request)),
+      partials_(request.partials.begin(), request.partials.end()),
+      request_(request),
       element_bytes_(size_of(request_.call.dtype)) {
+  request_.partials = partials_;
   post_headers();
 }
 
@@ -192,11 +194,13 @@ void MpiOperation::finish_inline() {
     for (int rank = 0; rank < world_size_; ++rank) {
       const std::byte* data = payload(rank) + offset;
       for (const Range& leaves : partials_of(rank)) {
-        inputs_.push_back({.first_leaf = leaves.first, .leaves = leaves.size(), .data = data});
+        inputs_.push_back(data);
+        all_partials_.push_back({.first_leaf = leaves.first, .leaves = leaves.size()});
         data += stride;
       }
     }
-    reduce_slice({inputs_, call.leaves}, call.elements, call.dtype, call.op, call.scale, request_.output);
+    reduce_slice(inputs_, combines_after(all_partials_, call.leaves), call.elements, call.dtype, call.op, call.scale,
+                 request_.output);
   }
 }
 
@@ -216,14 +220,14 @@ void MpiOperation::start_inputs() {
   for (int rank = 0; rank < world_size_; ++rank) {
     const auto& owned = ranges[static_cast<std::size_t>(rank)];
     for (std::size_t i = 0; i < owned.size(); ++i) {
-      Partial input{.first_leaf = owned[i].first, .leaves = owned[i].size(), .data = place};
+      all_partials_.push_back({.first_leaf = owned[i].first, .leaves = owned[i].size()});
       if (rank == rank_) {
-        input.data = request_.partials[i].data + static_cast<std::size_t>(own_slice.first) * element_bytes_;
+        inputs_.push_back(request_.partials[i].data + static_cast<std::size_t>(own_slice.first) * element_bytes_);
       } else {
+        inputs_.push_back(place);
         receive(place, slice_bytes, rank);
         place += slice_bytes;
       }
-      inputs_.push_back(input);
     }
     if (rank == rank_) continue;
     const Range slice = slice_of(rank);
@@ -241,10 +245,10 @@ bool MpiOperation::reduce_until(std::chrono::steady_clock::time_point slice_end)
   while (reduced_ < slice.size()) {
     const std::int64_t elements = std::min(kReduceChunk, slice.size() - reduced_);
     const std::size_t offset = static_cast<std::size_t>(reduced_) * element_bytes_;
-    std::vector<Partial> inputs = inputs_;
-    for (Partial& input : inputs) input.data += offset;
-    reduce_slice({inputs, request_.call.leaves}, elements, request_.call.dtype, request_.call.op, request_.call.scale,
-                 output + offset);
+    std::vector<const std::byte*> inputs = inputs_;
+    for (const std::byte*& input : inputs) input += offset;
+    reduce_slice(inputs, combines_after(all_partials_, request_.call.leaves), elements, request_.call.dtype,
+                 request_.call.op, request_.call.scale, output + offset);
     reduced_ += elements;
     if (std::chrono::steady_clock::now() >= slice_end) break;
   }

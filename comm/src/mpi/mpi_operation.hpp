@@ -35,7 +35,7 @@ struct Header {
 // tag, so that several calls may be in flight.
 class MpiOperation final : public Operation {
  public:
-  MpiOperation(MPI_Comm comm, int rank, int world_size, StagingPool& pool, Request request);
+  MpiOperation(MPI_Comm comm, int rank, int world_size, StagingPool& pool, const Request& request);
   ~MpiOperation() override;
   bool advance(std::chrono::steady_clock::time_point slice_end) override;
   [[nodiscard]] std::vector<int> missing() const override;
@@ -65,6 +65,7 @@ class MpiOperation final : public Operation {
   int rank_;
   int world_size_;
   StagingPool& pool_;
+  std::vector<Partial> partials_;
   Request request_;
   std::size_t element_bytes_;
   Phase phase_ = Phase::headers;
@@ -73,8 +74,9 @@ class MpiOperation final : public Operation {
   std::vector<MPI_Request> requests_;
   std::vector<int> request_peers_;  // whom requests_[i] waits for
   std::vector<std::byte> staging_;
-  std::vector<Partial> inputs_;  // of all ranks, at our slice
-  std::int64_t reduced_ = 0;     // elements of our slice that are done
+  std::vector<Partial> all_partials_;     // of all ranks, in the order of their leaves
+  std::vector<const std::byte*> inputs_;  // theirs, at our slice
+  std::int64_t reduced_ = 0;              // elements of our slice that are done
 };
 
 }  // namespace lockstep::comm::mpi

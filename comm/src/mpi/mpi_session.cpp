@@ -18,8 +18,16 @@ MpiSession::MpiSession(std::chrono::milliseconds timeout) : timeout_(timeout) {
 
 MpiSession::~MpiSession() = default;
 
-Communicator MpiSession::world() {
+Communicator MpiSession::world(std::string_view backend) {
   const comm::DeadlineGuard guard("forming the world communicator", timeout_);
+  if (backend != "mpi") {
+    std::string why_not;
+    if (auto shm = comm::mpi::make_shm_backend(MPI_COMM_WORLD, timeout_, why_not))
+      return {std::move(shm), "world", timeout_};
+    if (backend == "shm") {
+      throw UsageError({.what = "comm.backend=shm", .why = why_not, .fix = "leave comm.backend out, or use mpi"});
+    }
+  }
   return {comm::mpi::make_mpi_backend(MPI_COMM_WORLD, comm::mpi::RankOrder::by_node), "world", timeout_};
 }
 

@@ -36,15 +36,17 @@ struct Call {
 [[nodiscard]] std::string_view name_of(Kind kind) noexcept;
 [[nodiscard]] std::string to_string(const Call& call);  // "all_reduce #1412 (26214400 × float32, sum)"
 
-// A call with this rank's memory, which must stay valid until the operation is done.
+// A call with this rank's memory, which must stay valid until the operation is done (the list of partials itself only
+// until start() returns).
 struct Request {
   Call call{};
-  std::vector<Partial> partials{};   // reductions: those of subtrees_in(even_split(leaves, world_size, rank), leaves)
+  std::span<const Partial>
+      partials{};                    // reductions: those of subtrees_in(even_split(leaves, world_size, rank), leaves)
   const std::byte* input = nullptr;  // all_gather: `elements`; broadcast on the root: `elements`
   std::byte* output = nullptr;       // reductions may name memory that a partial lies in
 };
 
-enum class FailureKind { mismatch, peer_died, aborted, native };
+enum class FailureKind { mismatch, timeout, peer_died, aborted, native };
 
 // Why a backend gave up. Communicator adds rank, host and the call, and throws the matching error.
 struct Failure {
@@ -65,12 +67,19 @@ struct BackendFailure {  // thrown by the functions below
 class Operation {
  public:
   virtual ~Operation() = default;
+  // Gives it back to where it came from: a backend may keep operations for its next calls.
+  virtual void release() { delete this; }
   // Does what can be done without waiting, at most until `slice_end`, and returns whether all is done. Throws
   // BackendFailure.
   virtual bool advance(std::chrono::steady_clock::time_point slice_end) = 0;
   // The ranks that this one still waits for, for the message of a timeout.
   [[nodiscard]] virtual std::vector<int> missing() const = 0;
 };
+
+struct ReleaseOperation {
+  void operator()(Operation* operation) const { operation->release(); }
+};
+using OperationPtr = std::unique_ptr<Operation, ReleaseOperation>;
 
 struct Peer {
   std::string host;
@@ -79,19 +88,27 @@ struct Peer {
   int local_rank = 0;  // among the ranks of its node
 };
 
+// What the failure of `rank` is to its peers: a mismatch or a missing rank is everybody's, all else is the death of a peer.
+[[nodiscard]] Failure seen_from_afar(Failure failure, int rank);
+
+// The failure of a rank whose process has ended.
+[[nodiscard]] Failure peer_died(int rank, const Peer& peer);
+
 class Backend {
  public:
   virtual ~Backend() = default;
-  [[nodiscard]] virtual std::string_view name() const noexcept = 0;  // "local", "mpi"
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;  // "local", "shm", "mpi"
   [[nodiscard]] virtual int rank() const noexcept = 0;
   [[nodiscard]] virtual int world_size() const noexcept = 0;
   [[nodiscard]] virtual const std::vector<Peer>& peers() const noexcept = 0;
 
   // Local. Publishes the call to the peers and returns.
-  [[nodiscard]] virtual std::unique_ptr<Operation> start(Request request) = 0;
+  [[nodiscard]] virtual OperationPtr start(const Request& request) = 0;
   // Local. Called in a loop while nothing advances, with the time waited so far: pauses for a short while, and throws
   // BackendFailure if a peer is seen to be dead.
   virtual void idle(std::chrono::nanoseconds waited) = 0;
+  // Local. Zeroed, 64-byte aligned memory on which collectives copy as little as this backend can.
+  [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(std::size_t bytes);
   // Collective.
   [[nodiscard]] virtual std::unique_ptr<Backend> duplicate() = 0;
   // Local. Tells the peers, where the backend can, that this rank gives up.

@@ -73,6 +73,7 @@ class Communicator {
   [[nodiscard]] int world_size() const noexcept;
   [[nodiscard]] std::string_view name() const noexcept;  // as in error messages: "world"
   [[nodiscard]] std::string_view backend_name() const noexcept;
+  [[nodiscard]] comm::Backend& backend() noexcept;  // for benches; not while work is in flight
   [[nodiscard]] const std::vector<comm::Peer>& peers() const noexcept;  // by rank
   [[nodiscard]] std::string who() const;                                // "rank 3/8 n07", as in error messages
 
@@ -108,6 +109,10 @@ class Communicator {
 
   // Collective. Another communicator of the same ranks, whose calls do not interleave with this one's.
   [[nodiscard]] Communicator duplicate(std::string name);
+
+  // Local. Zeroed, 64-byte aligned memory on which collectives of this communicator and its duplicates copy as little as
+  // the backend can: gradient buckets lie in it. Throws IoError with the bytes needed and available.
+  [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t bytes);
 
   // Local. Advances all work in flight on this rank (on this communicator and its duplicates) for at most 50 µs.
   void progress();

@@ -13,8 +13,8 @@ void run_local_ranks(int world_size, void (*call)(void* body, Communicator& worl
 }
 
 // Local. Runs `body(Communicator& world)` on `world_size` threads, each a rank with its communicator "world" over the
-// backend `local`, and returns when all have ended. If some throw, the others' waits end with PeerDied, and the first cause
-// is rethrown here.
+// backend `local`, and returns when all have ended. If some throw, the others' waits end with PeerDied, and the first
+// cause is rethrown here.
 template <class Body>
 void run_local_ranks(int world_size, Body body, std::chrono::milliseconds timeout = std::chrono::seconds(120)) {
   detail::run_local_ranks(

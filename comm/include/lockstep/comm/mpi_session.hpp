@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <string_view>
 
 #include "lockstep/comm/communicator.hpp"
 
@@ -20,8 +21,9 @@ class MpiSession {
   MpiSession& operator=(const MpiSession&) = delete;
   ~MpiSession();  // local; finalize() is what ends MPI
 
-  // Collective. The ranks of the job, ordered by node, then local rank.
-  [[nodiscard]] Communicator world();
+  // Collective. The ranks of the job, ordered by node, then local rank. `backend`: "auto" (shm where all ranks share a
+  // host, else mpi), "shm" (UsageError if they do not) or "mpi".
+  [[nodiscard]] Communicator world(std::string_view backend = "auto");
 
   // Collective. Everything durable must have happened before: mpirun kills peers at the first non-zero exit after it.
   void finalize();

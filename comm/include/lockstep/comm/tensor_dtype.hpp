@@ -7,7 +7,8 @@
 
 namespace lockstep {
 
-// Our name of a tensor's dtype, and back. Throws UsageError for dtypes that lockstep does not move (complex, quantized).
+// Our name of a tensor's dtype, and back. Throws UsageError for dtypes that lockstep does not move (complex,
+// quantized).
 [[nodiscard]] DType dtype_of(at::ScalarType type);
 [[nodiscard]] at::ScalarType scalar_type_of(DType dtype) noexcept;
 

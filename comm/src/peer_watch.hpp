@@ -7,7 +7,7 @@
 #include "lockstep/base/file.hpp"
 #include "lockstep/comm/backend.hpp"
 
-namespace lockstep::comm::mpi {
+namespace lockstep::comm {
 
 // Notices the death of ranks on this host, whatever the launcher does, by their process descriptors (pidfd_open(2)).
 class PeerWatch {
@@ -22,4 +22,4 @@ class PeerWatch {
   std::vector<FileDescriptor> descriptors_;
 };
 
-}  // namespace lockstep::comm::mpi
+}  // namespace lockstep::comm

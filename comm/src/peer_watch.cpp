@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace lockstep::comm::mpi {
+namespace lockstep::comm {
 
 PeerWatch::PeerWatch(const std::vector<Peer>& peers, const std::vector<int>& watched) {
   for (const int rank : watched) {
@@ -27,4 +27,4 @@ std::optional<int> PeerWatch::dead_rank() const {
   return std::nullopt;
 }
 
-}  // namespace lockstep::comm::mpi
+}  // namespace lockstep::comm

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <mpi.h>
+#include <unistd.h>
+
+#include <tuple>
 
 #include "comm/collective_cases.hpp"
 #include "lockstep/base/error.hpp"
@@ -15,16 +18,21 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-class MpiCollectives : public ::testing::TestWithParam<CollectiveCase> {};
+class RankCollectives : public ::testing::TestWithParam<std::tuple<CollectiveCase, std::string>> {};
 
-TEST_P(MpiCollectives, hold) { GetParam().check(world()); }
+TEST_P(RankCollectives, hold) { std::get<0>(GetParam()).check(world(std::get<1>(GetParam()))); }
 
-INSTANTIATE_TEST_SUITE_P(Cases, MpiCollectives, ::testing::ValuesIn(collective_cases()),
-                         [](const auto& instance) { return instance.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cases, RankCollectives,
+                         ::testing::Combine(::testing::ValuesIn(collective_cases()), ::testing::Values("mpi", "shm")),
+                         [](const auto& instance) {
+                           return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
+                         });
 
-TEST(MpiRanks, a_rank_that_does_not_come_is_named) {
+class RankFailures : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(RankFailures, a_rank_that_does_not_come_is_named) {
   if (world().world_size() == 1) return;
-  Communicator other = world().duplicate("other");
+  Communicator other = world(GetParam()).duplicate("other");
   if (world().rank() != 1) {
     EXPECT_THAT([&] { other.barrier({.timeout = std::chrono::milliseconds(100)}); },
                 ThrowsMessage<TimeoutError>(AllOf(HasSubstr("barrier #0"), HasSubstr("waiting for rank 1 "))));
@@ -32,14 +40,17 @@ TEST(MpiRanks, a_rank_that_does_not_come_is_named) {
   world().barrier();
 }
 
-TEST(MpiRanks, a_rank_is_known_by_host_and_process) {
+INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::Values("mpi", "shm"),
+                         [](const auto& instance) { return instance.param; });
+
+TEST(Ranks, a_rank_is_known_by_host_and_process) {
   const auto& peer = world().peers()[static_cast<std::size_t>(world().rank())];
   EXPECT_EQ(peer.local_rank, world().rank());
   EXPECT_EQ(peer.pid, getpid());
 }
 
 // A program that runs MPI itself lends us a communicator and goes on using it.
-TEST(MpiRanks, an_adopted_communicator_leaves_the_callers_alone) {
+TEST(Ranks, an_adopted_communicator_leaves_the_callers_alone) {
   Communicator adopted = adopt(MPI_COMM_WORLD);
   EXPECT_EQ(adopted.world_size(), world().world_size());
   std::int64_t ours = 1;

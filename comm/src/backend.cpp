@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <cstring>
+#include <new>
+
 #include "lockstep/comm/backend.hpp"
 
 namespace lockstep::comm {
+
+// Ordinary memory: for backends that send messages, or reach all memory anyway.
+std::shared_ptr<std::byte> Backend::allocate(std::size_t bytes) {
+  constexpr std::align_val_t kAlignment{64};
+  auto* const memory = static_cast<std::byte*>(::operator new(bytes, kAlignment));
+  std::memset(memory, 0, bytes);
+  return {memory, [](std::byte* freed) { ::operator delete(freed, kAlignment); }};
+}
 
 std::string_view name_of(Kind kind) noexcept {
   switch (kind) {
@@ -40,6 +51,21 @@ Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b)
                              rank_b, to_string(call_b)),
           .fix = "all ranks must call the same collectives in the same order, with the same arguments",
           .culprit = rank_b};
+}
+
+Failure seen_from_afar(Failure failure, int rank) {
+  if (failure.kind == FailureKind::mismatch || failure.kind == FailureKind::timeout) return failure;
+  return {.kind = FailureKind::peer_died,
+          .why = fmt::format("rank {} gave up: {}", rank, failure.why),
+          .fix = "see the error of that rank",
+          .culprit = rank};
+}
+
+Failure peer_died(int rank, const Peer& peer) {
+  return {.kind = FailureKind::peer_died,
+          .why = fmt::format("rank {} (pid {} on {}) died", rank, peer.pid, peer.host),
+          .fix = "look for its own error, the kernel's out-of-memory log, or who sent it a signal",
+          .culprit = rank};
 }
 
 }  // namespace lockstep::comm

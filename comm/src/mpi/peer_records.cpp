@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "peer_records.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mpi_check.hpp"
+
+namespace lockstep::comm::mpi {
+namespace {
+
+std::int64_t pid_namespace() {
+  struct stat status {};
+  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::int64_t>(status.st_ino) : -1;
+}
+
+}  // namespace
+
+std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
+  int rank = 0;
+  int size = 0;
+  PeerRecord own;
+  MPI_Comm_rank(comm, &rank);
+  MPI_Comm_size(comm, &size);
+  MPI_Comm_rank(node_comm, &own.local_rank);
+  gethostname(own.host, HOST_NAME_MAX);
+  own.pid = getpid();
+  own.pid_namespace = pid_namespace();
+  own.node = rank;  // of the node's first rank, for now
+  check_setup(MPI_Bcast(&own.node, 1, MPI_INT32_T, 0, node_comm), "MPI_Bcast");
+  std::vector<PeerRecord> records(static_cast<std::size_t>(size));
+  check_setup(MPI_Allgather(&own, sizeof own, MPI_BYTE, records.data(), sizeof own, MPI_BYTE, comm), "MPI_Allgather");
+  std::vector<int> index_of_leader(static_cast<std::size_t>(size), -1);
+  int nodes = 0;
+  for (PeerRecord& record : records) {
+    int& index = index_of_leader[static_cast<std::size_t>(record.node)];
+    if (index < 0) index = nodes++;
+    record.node = index;
+  }
+  return records;
+}
+
+std::vector<Peer> peers_of(const std::vector<PeerRecord>& records) {
+  std::vector<Peer> peers;
+  for (const PeerRecord& record : records) {
+    peers.push_back({.host = record.host, .pid = record.pid, .node = record.node, .local_rank = record.local_rank});
+  }
+  return peers;
+}
+
+std::vector<int> watchable(const std::vector<PeerRecord>& records, int rank) {
+  const PeerRecord& own = records[static_cast<std::size_t>(rank)];
+  std::vector<int> ranks;
+  for (std::size_t peer = 0; peer < records.size(); ++peer) {
+    const PeerRecord& record = records[peer];
+    const bool same = record.node == own.node && record.pid_namespace == own.pid_namespace;
+    if (same && static_cast<int>(peer) != rank) ranks.push_back(static_cast<int>(peer));
+  }
+  return ranks;
+}
+
+}  // namespace lockstep::comm::mpi

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "lockstep/base/file.hpp"
+
+namespace lockstep::comm::shm {
+
+// Wakes a rank that sleeps; at the start of its arena.
+struct alignas(128) Doorbell {
+  std::atomic<std::uint32_t> rung{0};      // a futex word
+  std::atomic<std::uint32_t> sleeping{0};  // 1: its owner is in, or about to enter, a futex wait
+  std::atomic<std::uint32_t> claims{0};    // of the host's first rank: how many ranks have reported a failure
+};
+
+// A mapping of one rank's memory file. Nothing has a name in the file system, so nothing can be left behind.
+class Mapping {
+ public:
+  explicit Mapping(const FileDescriptor& memory_file);  // Throws IoError.
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping();
+  [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+  [[nodiscard]] Doorbell& doorbell() const noexcept;
+
+ private:
+  std::byte* base_;
+};
+
+// The memory that a rank shares with its peers on the host: a memfd, reserved in address space and backed page by page
+// as it is allocated, so that peers map it once. Not thread-safe.
+class Arena {
+ public:
+  static constexpr std::uint64_t kReserved = std::uint64_t{1} << 36;  // bytes of address space, not of memory
+  Arena();                                                            // Throws IoError.
+
+  // 128-byte aligned, zeroed, touched here first. Lives as long as the arena. Throws IoError with the bytes that were
+  // asked for and those that are available: a page that cannot be had later would be a SIGBUS.
+  [[nodiscard]] std::uint64_t allocate(std::size_t bytes);
+
+  // Where memory of this arena lies in it; nothing for other memory.
+  [[nodiscard]] bool contains(const void* memory, std::size_t bytes) const noexcept;
+  [[nodiscard]] std::uint64_t offset_of(const void* memory) const noexcept;
+
+  [[nodiscard]] const FileDescriptor& file() const noexcept { return file_; }
+  [[nodiscard]] const Mapping& mapping() const noexcept { return *mapping_; }
+  [[nodiscard]] const std::shared_ptr<Mapping>& shared_mapping() const noexcept { return mapping_; }
+
+ private:
+  FileDescriptor file_;
+  std::shared_ptr<Mapping> mapping_;
+  std::uint64_t used_ = 0;
+  std::uint64_t backed_ = 0;
+};
+
+}  // namespace lockstep::comm::shm

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "lockstep/comm/backend.hpp"
+
+// What the ranks of one communicator share, laid out for cache lines: every line has one writer. A channel lies in its
+// owner's arena; peers reach it through their mapping of it.
+namespace lockstep::comm::shm {
+
+inline constexpr std::size_t kInlineBytes = 48;
+inline constexpr std::uint64_t kLines = 8;  // calls that may be published before the oldest is done
+inline constexpr std::size_t kCellBytes = 256 << 10;
+inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight
+
+// The first line of a call: sequence number, fingerprint and a small payload, or where the rank's memory lies.
+struct alignas(128) Line {
+  std::atomic<std::uint64_t> published{0};  // sequence + 1; written last
+  std::uint32_t fingerprint = 0;            // of the call without its sequence number
+  std::uint32_t done = 0;                   // calls that the writer had completed (low 32 bits)
+  std::array<std::byte, kInlineBytes> payload{};
+  Call call;  // on the second line: read only to name a mismatch
+};
+static_assert(sizeof(Line) == 128);
+
+// In the payload of a call whose data does not fit into it.
+struct Places {
+  std::uint32_t shared = 0;  // 1: everything lies in the writer's arena, at these offsets
+  std::uint32_t partials = 0;
+  std::uint64_t output = 0;  // also of all_gather's and broadcast's memory
+  std::array<std::uint64_t, 4> inputs{};
+};
+static_assert(sizeof(Places) == kInlineBytes);
+
+struct alignas(128) Counter {
+  std::atomic<std::uint64_t> value{0};
+};
+
+// Why a rank has given up, for its peers' errors.
+struct alignas(128) Notice {
+  std::atomic<std::uint32_t> given{0};  // written last
+  FailureKind kind = FailureKind::native;
+  std::array<char, 500> why{};
+  std::array<char, 250> fix{};
+};
+
+struct Channel {
+  std::array<Line, kLines> lines;
+  Counter copied;    // chunks whose inputs are in our cells
+  Counter reduced;   // chunks whose result is in our cells
+  Counter consumed;  // chunks of which we need nothing more
+  Counter finished;  // calls that are complete here
+  Notice notice;
+  std::array<std::array<std::byte, kCellBytes>, kCells> cells;
+};
+
+}  // namespace lockstep::comm::shm

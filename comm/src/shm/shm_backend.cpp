@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm_backend.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "../kernels.hpp"
+#include "shm_operation.hpp"
+
+namespace lockstep::comm::shm {
+
+ShmBackend::ShmBackend(std::shared_ptr<HostGroup> group, const std::vector<std::uint64_t>& channel_offsets)
+    : group_(std::move(group)), peer_finished_(channel_offsets.size(), 0) {
+  for (std::size_t peer = 0; peer < channel_offsets.size(); ++peer) {
+    std::byte* const at = group_->memory_of(static_cast<int>(peer), channel_offsets[peer]);
+    channels_.push_back(std::launder(reinterpret_cast<Channel*>(at)));
+  }
+}
+
+ShmBackend::~ShmBackend() = default;
+
+std::uint64_t ShmBackend::make_channel(Arena& arena) {
+  const std::uint64_t offset = arena.allocate(sizeof(Channel));
+  new (arena.mapping().at(offset)) Channel;
+  return offset;
+}
+
+const ShmBackend::TreePlan& ShmBackend::plan_for(std::int64_t leaves) {
+  if (plan_.leaves == leaves) return plan_;
+  plan_ = {.leaves = leaves, .combines = {}, .partials_of = {}};
+  std::vector<Partial> all;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    const auto owned = subtrees_in(even_split(leaves, world_size(), peer), leaves);
+    for (const Range& range : owned) all.push_back({.first_leaf = range.first, .leaves = range.size()});
+    plan_.partials_of.push_back(static_cast<int>(owned.size()));
+    plan_.most_partials = std::max(plan_.most_partials, static_cast<int>(owned.size()));
+  }
+  plan_.combines = combines_after(all, leaves);
+  return plan_;
+}
+
+OperationPtr ShmBackend::start(const Request& request) {
+  if (idle_operations_.empty()) idle_operations_.push_back(std::make_unique<ShmOperation>(*this));
+  ShmOperation* const operation = idle_operations_.back().release();
+  idle_operations_.pop_back();
+  operation->begin(request, started_++);
+  return OperationPtr(operation);
+}
+
+void ShmBackend::recycle(ShmOperation* operation) { idle_operations_.emplace_back(operation); }
+
+void ShmBackend::idle(std::chrono::nanoseconds waited) {
+  group_->idle(waited);
+  if (waited > std::chrono::microseconds(100)) throw_if_a_peer_gave_up();
+}
+
+void ShmBackend::throw_if_a_peer_gave_up() const {
+  for (int peer = 0; peer < world_size(); ++peer) {
+    const Notice& notice = of(peer).notice;
+    if (peer == rank() || notice.given.load(std::memory_order_acquire) == 0) continue;
+    throw BackendFailure{seen_from_afar({.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data()}, peer)};
+  }
+}
+
+void ShmBackend::fail(const Failure& failure) noexcept {
+  Notice& notice = own().notice;
+  if (notice.given.load(std::memory_order_relaxed) != 0) return;
+  notice.kind = failure.kind;
+  std::strncpy(notice.why.data(), failure.why.c_str(), notice.why.size() - 1);
+  std::strncpy(notice.fix.data(), failure.fix.c_str(), notice.fix.size() - 1);
+  notice.given.store(1, std::memory_order_release);
+  group_->wake_peers();
+}
+
+std::shared_ptr<std::byte> ShmBackend::allocate(std::size_t bytes) {
+  Arena& arena = group_->arena();
+  return {arena.shared_mapping(), arena.mapping().at(arena.allocate(bytes))};  // keeps the mapping, not the backend
+}
+
+std::unique_ptr<Backend> ShmBackend::duplicate() {
+  std::uint64_t own_offset = make_channel(group_->arena());
+  std::vector<std::uint64_t> offsets(static_cast<std::size_t>(world_size()));
+  const OperationPtr gather = start({.call = {.kind = Kind::all_gather, .dtype = DType::int64, .elements = 1},
+                                     .input = reinterpret_cast<const std::byte*>(&own_offset),
+                                     .output = reinterpret_cast<std::byte*>(offsets.data())});
+  const auto began = std::chrono::steady_clock::now();
+  while (!gather->advance(std::chrono::steady_clock::time_point::max())) idle(std::chrono::steady_clock::now() - began);
+  return std::make_unique<ShmBackend>(group_, offsets);
+}
+
+}  // namespace lockstep::comm::shm

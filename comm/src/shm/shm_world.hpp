@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../peer_watch.hpp"
+#include "arena.hpp"
+#include "host_group.hpp"
+#include "lockstep/comm/backend.hpp"
+
+namespace lockstep::comm::shm {
+
+// An arena that holds the channel of the first communicator, always at the same place. To be made before peers map it.
+[[nodiscard]] std::shared_ptr<Arena> make_world_arena();
+
+// The backend of the first communicator of a host's ranks. `files`: everybody's memory, by rank.
+[[nodiscard]] std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::shared_ptr<Arena> arena,
+                                                      const std::vector<FileDescriptor>& files,
+                                                      std::unique_ptr<PeerWatch> watch, int cpus);
+
+// The same for ranks that are threads of this process, all at once: for tests, also under the thread sanitizer, which
+// follows addresses and therefore needs everybody to see the memory at the same ones.
+[[nodiscard]] std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size);
+
+}  // namespace lockstep::comm::shm
