@@ -32,7 +32,7 @@ int owner_of(std::int64_t k, std::int64_t micro_batches, int world_size) {
 
 }  // namespace
 
-BufferMean::BufferMean(std::vector<at::Tensor> buffers) {
+BufferMean::BufferMean(Communicator& comm, std::vector<at::Tensor> buffers) : comm_(comm) {
   std::int64_t integer_elements = 0;
   for (at::Tensor& buffer : buffers) {
     if (!buffer.is_floating_point()) {
@@ -55,7 +55,7 @@ BufferMean::BufferMean(std::vector<at::Tensor> buffers) {
   for (Group& group : groups_) {
     group.flags_at = group.elements;
     group.elements += static_cast<std::int64_t>(group.members.size());
-    group.sums = std::make_unique<TreeAccumulator>(group.elements, scalar_type_of(group.dtype));
+    group.sums = std::make_unique<TreeAccumulator>(comm_, group.elements, group.dtype);
   }
   if (!integers_.empty()) integers_after_ = at::empty({integer_elements}, at::kLong);
 }
@@ -114,17 +114,17 @@ void BufferMean::end_micro_batch() {
   ++leaf_;
 }
 
-void BufferMean::launch(Communicator& comm, const CollectiveOptions& options) {
+void BufferMean::launch(const CollectiveOptions& options) {
   for (Group& group : groups_) {
     const at::Tensor& result = group.sums->result();
     const std::vector<Partial> partials = group.sums->partials();
-    group.work.emplace(comm.reduce_partials({result.data_ptr(), group.elements, group.dtype},
-                                            {partials, plan_.micro_batches, 1.0 / static_cast<double>(non_empty_)},
-                                            options));
+    group.work.emplace(comm_.reduce_partials({result.data_ptr(), group.elements, group.dtype},
+                                             {partials, plan_.micro_batches, 1.0 / static_cast<double>(non_empty_)},
+                                             options));
   }
   if (!integers_.empty()) {
     integers_work_.emplace(
-        comm.broadcast(integers_after_, owner_of(first_non_empty_, plan_.micro_batches, comm.world_size()), options));
+        comm_.broadcast(integers_after_, owner_of(first_non_empty_, plan_.micro_batches, comm_.world_size()), options));
   }
 }
 

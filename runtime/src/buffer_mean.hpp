@@ -19,7 +19,7 @@ namespace lockstep {
 // micro-batches; integer ones are those of the first non-empty micro-batch; all others stay untouched.
 class BufferMean {
  public:
-  explicit BufferMean(std::vector<at::Tensor> buffers);
+  BufferMean(Communicator& comm, std::vector<at::Tensor> buffers);  // borrows `comm`
 
   // The values now are those that the next step starts from. Apart from begin_step(), because a step that is a plain
   // backward pass begins when its forward pass has changed the buffers.
@@ -29,7 +29,7 @@ class BufferMean {
   void end_micro_batch();
 
   // Collective. Starts the reductions; finish() applies them.
-  void launch(Communicator& comm, const CollectiveOptions& options);
+  void launch(const CollectiveOptions& options);
   void finish();
 
  private:
@@ -47,6 +47,7 @@ class BufferMean {
     std::int64_t offset = 0;  // in its group
   };
 
+  Communicator& comm_;
   std::vector<Floating> floating_;
   std::vector<Group> groups_;
   std::vector<at::Tensor> integers_;

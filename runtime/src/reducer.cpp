@@ -96,7 +96,7 @@ GradientReducer::Impl::Impl(Runtime& runtime, std::shared_ptr<torch::nn::Module>
     : runtime_(runtime),
       module_(std::move(module)),
       comm_(runtime.world().duplicate("gradients")),
-      buffers_(buffers_of(*module_)) {
+      buffers_(comm_, buffers_of(*module_)) {
   copy_from_rank_0();
   buffers_.remember_start();
   make_buckets();
@@ -159,7 +159,7 @@ void GradientReducer::Impl::make_buckets() {
   last.flags_at = last.layout.elements;
   last.layout.elements += static_cast<std::int64_t>(parameters_.size() + 1);
   for (Bucket& bucket : buckets_) {
-    bucket.sums = std::make_shared<TreeAccumulator>(bucket.layout.elements, scalar_type_of(bucket.layout.dtype));
+    bucket.sums = std::make_shared<TreeAccumulator>(comm_, bucket.layout.elements, bucket.layout.dtype);
   }
 }
 
@@ -325,7 +325,7 @@ void GradientReducer::Impl::end_micro_batch() {
 
 bool GradientReducer::Impl::finish() {
   const at::NoGradGuard no_grad;
-  buffers_.launch(comm_, {.order = runtime_.impl().reduce_order(), .label = "the module's buffers"});
+  buffers_.launch({.order = runtime_.impl().reduce_order(), .label = "the module's buffers"});
   for (Bucket& bucket : buckets_) bucket.work->wait();
   const at::Tensor summed = flags().to(at::kDouble).contiguous();
   const std::span<const double> all(summed.const_data_ptr<double>(), static_cast<std::size_t>(summed.numel()));

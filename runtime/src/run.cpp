@@ -146,9 +146,10 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
   } catch (const std::exception&) {
     parse_error = std::current_exception();
   }
-  MpiSession session(parse_error ? timeout_of({}) : timeout_of(job->runtime));
+  const RuntimeOptions options = parse_error ? RuntimeOptions{} : job->runtime;
+  MpiSession session(timeout_of(options));
   const StopSignals signals;  // to the end: a request to stop must not kill a rank that is leaving
-  Communicator root = session.world();
+  Communicator root = session.world(options.comm_backend);
   ExitCode code = ExitCode::done;
   try {
     if (help && root.rank() == 0) std::printf("%s", help_text(job->options, line.name).c_str());
@@ -179,8 +180,8 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
       return static_cast<int>(ExitCode::done);
     }
     job.runtime.check();
-    if (job.runtime.comm_backend == "mpi") {
-      throw UsageError({.what = "comm.backend=mpi",
+    if (job.runtime.comm_backend == "mpi" || job.runtime.comm_backend == "shm") {
+      throw UsageError({.what = "comm.backend=" + job.runtime.comm_backend,
                         .why = "no launcher started this process as an MPI rank",
                         .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});
     }

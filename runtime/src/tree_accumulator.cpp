@@ -14,7 +14,8 @@ TreeAccumulator::TreeAccumulator(Communicator& comm, std::int64_t elements, DTyp
 
 void TreeAccumulator::add_slot() {
   const std::shared_ptr<std::byte> memory = comm_.allocate(static_cast<std::size_t>(elements_) * size_of(dtype_));
-  slots_.push_back(at::from_blob(memory.get(), {elements_}, [memory](void*) {}, scalar_type_of(dtype_)));
+  slots_.push_back(at::from_blob(
+      memory.get(), {elements_}, [memory](void*) {}, scalar_type_of(dtype_)));
 }
 
 void TreeAccumulator::begin(std::int64_t first_leaf, std::int64_t total_leaves) {

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include "lockstep/comm/local.hpp"
+
 namespace lockstep::testing {
 namespace {
 
@@ -36,24 +38,28 @@ void expect_partials(TreeAccumulator& sums, Range owned, std::int64_t total) {
 }
 
 TEST(TreeAccumulator, sums_the_leaves_of_every_rank_as_the_tree_does) {
-  for (std::int64_t total = 1; total <= 13; ++total) {
-    for (std::int64_t world_size = 1; world_size <= total; ++world_size) {
-      TreeAccumulator sums(3, at::kFloat);
-      for (std::int64_t rank = 0; rank < world_size; ++rank) {
-        SCOPED_TRACE(::testing::Message() << "rank " << rank << " of " << world_size << ", " << total << " leaves");
-        expect_partials(sums, even_split(total, world_size, rank), total);
+  run_local_ranks(1, [](Communicator& world) {
+    for (std::int64_t total = 1; total <= 13; ++total) {
+      for (std::int64_t world_size = 1; world_size <= total; ++world_size) {
+        TreeAccumulator sums(world, 3, DType::float32);
+        for (std::int64_t rank = 0; rank < world_size; ++rank) {
+          SCOPED_TRACE(::testing::Message() << "rank " << rank << " of " << world_size << ", " << total << " leaves");
+          expect_partials(sums, even_split(total, world_size, rank), total);
+        }
       }
     }
-  }
+  });
 }
 
 TEST(TreeAccumulator, keeps_one_tensor_for_one_leaf) {
-  TreeAccumulator sums(4, at::kDouble);
-  sums.begin(2, 5);
-  const void* const memory = sums.leaf().const_data_ptr();
-  sums.close_leaf();
-  EXPECT_EQ(sums.result().const_data_ptr(), memory);
-  EXPECT_EQ(sums.result().scalar_type(), at::kDouble);
+  run_local_ranks(1, [](Communicator& world) {
+    TreeAccumulator sums(world, 4, DType::float64);
+    sums.begin(2, 5);
+    const void* const memory = sums.leaf().const_data_ptr();
+    sums.close_leaf();
+    EXPECT_EQ(sums.result().const_data_ptr(), memory);
+    EXPECT_EQ(sums.result().scalar_type(), at::kDouble);
+  });
 }
 
 }  // namespace
