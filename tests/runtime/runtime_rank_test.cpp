@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <mpi.h>
 
+#include <tuple>
+
 #include "lockstep/comm/mpi.hpp"
 #include "lockstep/runtime/runtime.hpp"
 #include "runtime/cases.hpp"
@@ -11,15 +13,18 @@
 namespace lockstep::testing {
 namespace {
 
-class MpiRuntime : public ::testing::TestWithParam<RuntimeCase> {};
+class RankRuntime : public ::testing::TestWithParam<std::tuple<RuntimeCase, std::string>> {};
 
-TEST_P(MpiRuntime, holds) {
+TEST_P(RankRuntime, holds) {
   at::set_num_threads(1);
-  GetParam().check(world());
+  std::get<0>(GetParam()).check(world(std::get<1>(GetParam())));
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, MpiRuntime, ::testing::ValuesIn(runtime_cases()),
-                         [](const auto& instance) { return instance.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cases, RankRuntime,
+                         ::testing::Combine(::testing::ValuesIn(runtime_cases()), ::testing::Values("mpi", "shm")),
+                         [](const auto& instance) {
+                           return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
+                         });
 
 // A program that runs MPI itself lends us its communicator.
 TEST(EmbeddedRuntime, adopts_a_communicator_of_the_callers) {
