@@ -94,7 +94,7 @@ def report(rounds, options):
         f"Net, data and loop of `examples/fashion_mnist`, 64 samples a rank and step, 1 intra-op thread, one core a process;",
         f"steps {WARMUP} to {options.steps}; median (least – most) of {options.rounds} rounds, ratios taken round by round.", "",
         "| | samples/s |", "|---|---|",
-        f"| lockstep, 2 ranks (mpi) | {spread(ranks)} |",
+        f"| lockstep, 2 ranks | {spread(ranks)} |",
         f"| lockstep, two independent 1-rank processes at the same time, together | {spread(singles)} |",
         f"| Python DistributedDataParallel + Gloo, 2 ranks | {spread(ddp)} |", "",
         "| ratio | median (least – most) | goal |", "|---|---|---|",

@@ -5,8 +5,10 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -81,6 +83,15 @@ void leave_record(const Communicator& root, ExitCode code, const std::exception*
 }
 
 void print_error(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
+
+// A training step frees and asks for the same large blocks again and again. By default glibc gives many of them back to the
+// kernel in between, and each step pays for their pages anew: 2 million page faults and a fifth of the time in 300 steps of
+// examples/fashion_mnist. The peak of memory stays what it is.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // glibc's maximum
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
 
 // An error that all ranks have alike, so that they leave in order.
 bool is_orderly(const std::exception& error) {
@@ -211,6 +222,7 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
 }  // namespace
 
 int run_program(int argc, char** argv, const std::function<Program()>& make_program) {
+  keep_freed_memory();
   const CommandLineOfProgram line{.name = std::filesystem::path(argv[0]).filename().string(),
                                   .arguments = {argv + 1, argv + argc}};
   try {
