@@ -5,13 +5,12 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <array>
-#include <climits>
 #include <cstdio>
 
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/exit_record.hpp"
+#include "lockstep/base/host.hpp"
 
 namespace lockstep::comm {
 
@@ -35,14 +34,13 @@ void DeadlineGuard::watch() {
   const std::string rank =
       environment_variable("OMPI_COMM_WORLD_RANK").value_or(environment_variable("PMIX_RANK").value_or("?"));
   const std::string ranks = environment_variable("OMPI_COMM_WORLD_SIZE").value_or("?");
-  std::array<char, HOST_NAME_MAX + 1> host{};
-  gethostname(host.data(), HOST_NAME_MAX);
+  const std::string host = host_name();
   const std::string cause = fmt::format("{}: not finished after {:.1f} s: a rank has not come, is stopped or is dead",
                                         call_, timeout_.count() / 1000.0);
-  std::fprintf(stderr, "error: [rank %s/%s %s] %s\n", rank.c_str(), ranks.c_str(), host.data(), cause.c_str());
+  std::fprintf(stderr, "error: [rank %s/%s %s] %s\n", rank.c_str(), ranks.c_str(), host.c_str(), cause.c_str());
   if (const auto folder = environment_variable("LOCKSTEP_EXIT_DIR"); folder && rank != "?") {
     write_exit_record(*folder, {.rank = std::stoi(rank),
-                                .host = host.data(),
+                                .host = host,
                                 .pid = getpid(),
                                 .code = static_cast<int>(ExitCode::internal),
                                 .cause = cause});

@@ -19,7 +19,8 @@ std::exception_ptr error_of(const comm::Failure& failure, ErrorText text) {
   switch (failure.kind) {
     case comm::FailureKind::mismatch:
       return std::make_exception_ptr(MismatchError(std::move(text)));
-    case comm::FailureKind::timeout: return std::make_exception_ptr(TimeoutError(std::move(text)));
+    case comm::FailureKind::timeout:
+      return std::make_exception_ptr(TimeoutError(std::move(text)));
     case comm::FailureKind::peer_died:
       return std::make_exception_ptr(PeerDied(std::move(text), failure.culprit));
     case comm::FailureKind::aborted:
@@ -70,11 +71,13 @@ void CommunicatorState::fail_by_timeout(std::string subject, const std::vector<i
   for (const int rank : missing) names.push_back(fmt::format("{} ({})", rank, backend->peers()[rank].host));
   const std::string why = fmt::format("timed out after {:.1f} s waiting for rank{} {}", waited.count() / 1000.0,
                                       missing.size() == 1 ? "" : "s", fmt::join(names, ", "));
-  fail(std::move(subject),
-       {.kind = comm::FailureKind::timeout,
-        .why = why,
-        .fix = "look at what that rank does (stopped, swapping, waiting for data, or a branch that skips this call); raise "
-               "comm.timeout_seconds if it is only slow"});
+  fail(
+      std::move(subject),
+      {.kind = comm::FailureKind::timeout,
+       .why = why,
+       .fix =
+           "look at what that rank does (stopped, swapping, waiting for data, or a branch that skips this call); raise "
+           "comm.timeout_seconds if it is only slow"});
 }
 
 void ProgressEngine::add(std::shared_ptr<Work::State> work) { in_flight_.push_back(std::move(work)); }

@@ -6,28 +6,17 @@
 #include <cassert>
 #include <utility>
 
+#include "lockstep/base/mix.hpp"
+
 namespace lockstep {
-namespace {
-
-// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the increment, and the finaliser with Stafford's constants.
-constexpr std::uint64_t kGoldenGamma = 0x9E3779B97F4A7C15U;
-
-constexpr std::uint64_t mix(std::uint64_t value) noexcept {
-  value = (value ^ (value >> 30U)) * 0xBF58476D1CE4E5B9U;
-  value = (value ^ (value >> 27U)) * 0x94D049BB133111EBU;
-  return value ^ (value >> 31U);
-}
-
-}  // namespace
-
 Permutation::Permutation(std::uint64_t size, std::uint64_t seed, std::uint64_t stream) noexcept
     : size_(size), half_bits_(std::max(1, (static_cast<int>(std::bit_width(size - 1)) + 1) / 2)) {
   assert(size > 0);
   // The seed is mixed before the stream joins it: were they added, (seed 1, epoch 0) would repeat (seed 0, epoch 1).
-  std::uint64_t state = mix(mix(seed + kGoldenGamma) + stream);
+  std::uint64_t state = mix_bits(mix_bits(seed + kGoldenGamma) + stream);
   for (auto& key : keys_) {
     state += kGoldenGamma;
-    key = mix(state);
+    key = mix_bits(state);
   }
 }
 
@@ -39,7 +28,7 @@ std::uint64_t Permutation::operator()(std::uint64_t position) const noexcept {
     std::uint64_t left = value >> static_cast<unsigned>(half_bits_);
     std::uint64_t right = value & mask;
     for (const auto key : keys_) {
-      left = std::exchange(right, left ^ (mix(right ^ key) & mask));
+      left = std::exchange(right, left ^ (mix_bits(right ^ key) & mask));
     }
     value = (left << static_cast<unsigned>(half_bits_)) | right;
   } while (value >= size_);

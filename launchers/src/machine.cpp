@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
+#include "lockstep/base/host.hpp"
+
 #include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
@@ -53,11 +55,6 @@ int cores_of(const std::vector<int>& cpus) {
     cores.emplace(first_line(topology / "physical_package_id"), core);
   }
   return static_cast<int>(cores.size());
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
 
 }  // namespace

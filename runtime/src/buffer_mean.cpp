@@ -23,13 +23,6 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
          std::memcmp(plain_a.const_data_ptr(), plain_b.const_data_ptr(), plain_a.nbytes()) == 0;
 }
 
-// The rank whose micro-batches include `k`.
-int owner_of(std::int64_t k, std::int64_t micro_batches, int world_size) {
-  int rank = 0;
-  while (even_split(micro_batches, world_size, rank).last <= k) ++rank;
-  return rank;
-}
-
 }  // namespace
 
 BufferMean::BufferMean(Communicator& comm, std::vector<at::Tensor> buffers) : comm_(comm) {
@@ -70,12 +63,6 @@ void BufferMean::begin_step(const StepPlan& plan) {
   plan_ = plan;
   leaf_ = plan.owned.first;
   first_of_rank_ = true;
-  first_non_empty_ = 0;
-  non_empty_ = plan.micro_batches;
-  if (plan.samples > 0) {
-    non_empty_ = std::min<std::int64_t>(plan.samples, plan.micro_batches);
-    while (even_split(plan.samples, plan.micro_batches, first_non_empty_).empty()) ++first_non_empty_;
-  }
   for (Group& group : groups_) group.sums->begin(plan.owned.first, plan.micro_batches);
 }
 
@@ -104,7 +91,7 @@ void BufferMean::end_micro_batch() {
     }
     group.sums->close_leaf();
   }
-  if (!integers_.empty() && leaf_ == first_non_empty_) {
+  if (!integers_.empty() && leaf_ == plan_.first_non_empty()) {
     std::int64_t offset = 0;
     for (const at::Tensor& buffer : integers_) {
       integers_after_.narrow(0, offset, buffer.numel()).copy_(buffer.reshape(-1));
@@ -118,13 +105,13 @@ void BufferMean::launch(const CollectiveOptions& options) {
   for (Group& group : groups_) {
     const at::Tensor& result = group.sums->result();
     const std::vector<Partial> partials = group.sums->partials();
-    group.work.emplace(comm_.reduce_partials({result.data_ptr(), group.elements, group.dtype},
-                                             {partials, plan_.micro_batches, 1.0 / static_cast<double>(non_empty_)},
-                                             options));
+    group.work.emplace(
+        comm_.reduce_partials({result.data_ptr(), group.elements, group.dtype},
+                              {partials, plan_.micro_batches, 1.0 / static_cast<double>(plan_.non_empty())}, options));
   }
   if (!integers_.empty()) {
     integers_work_.emplace(
-        comm_.broadcast(integers_after_, owner_of(first_non_empty_, plan_.micro_batches, comm_.world_size()), options));
+        comm_.broadcast(integers_after_, plan_.owner_of_first_non_empty(comm_.world_size()), options));
   }
 }
 

@@ -55,8 +55,6 @@ class BufferMean {
   at::Tensor integers_after_;  // of the first non-empty micro-batch, packed as int64
   std::optional<Work> integers_work_;
   StepPlan plan_;
-  std::int64_t non_empty_ = 1;
-  std::int64_t first_non_empty_ = 0;
   std::int64_t leaf_ = 0;
   bool first_of_rank_ = true;
   bool empty_ = false;

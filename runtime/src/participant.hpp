@@ -13,6 +13,21 @@ struct StepPlan {
   int micro_batches = 1;     // M
   Range owned{0, 1};         // those of this rank
   std::int64_t samples = 0;  // N of the whole step; 0: not known, all micro-batches count alike
+
+  [[nodiscard]] std::int64_t non_empty() const noexcept {
+    return samples > 0 && samples < micro_batches ? samples : micro_batches;
+  }
+  [[nodiscard]] std::int64_t first_non_empty() const noexcept {
+    std::int64_t k = 0;
+    while (samples > 0 && even_split(samples, micro_batches, k).empty()) ++k;
+    return k;
+  }
+  // The rank of `world_size` that runs the first micro-batch with a sample.
+  [[nodiscard]] int owner_of_first_non_empty(int world_size) const noexcept {
+    int rank = 0;
+    while (even_split(micro_batches, world_size, rank).last <= first_non_empty()) ++rank;
+    return rank;
+  }
 };
 
 // Something that takes part in every step of the loop: the reducer of a model's gradients.

@@ -84,9 +84,9 @@ void leave_record(const Communicator& root, ExitCode code, const std::exception*
 
 void print_error(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
 
-// A training step frees and asks for the same large blocks again and again. By default glibc gives many of them back to the
-// kernel in between, and each step pays for their pages anew: 2 million page faults and a fifth of the time in 300 steps of
-// examples/fashion_mnist. The peak of memory stays what it is.
+// A training step frees and asks for the same large blocks again and again. By default glibc gives many of them back to
+// the kernel in between, and each step pays for their pages anew: 2 million page faults and a fifth of the time in 300
+// steps of examples/fashion_mnist. The peak of memory stays what it is.
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // glibc's maximum
   mallopt(M_TRIM_THRESHOLD, INT_MAX);

@@ -28,12 +28,7 @@ void StepMetrics::log(std::string_view name, double value) {
 }
 
 std::vector<std::pair<std::string, double>> StepMetrics::means(Communicator& world) const {
-  std::int64_t first = 0;  // the first micro-batch with a sample
-  if (plan_.samples > 0) {
-    while (even_split(plan_.samples, plan_.micro_batches, first).empty()) ++first;
-  }
-  int owner = 0;
-  while (even_split(plan_.micro_batches, world.world_size(), owner).last <= first) ++owner;
+  const int owner = plan_.owner_of_first_non_empty(world.world_size());
   nlohmann::json own_names = nlohmann::json::array();
   for (const Series& series : series_) own_names.push_back(series.name);
   const auto names = nlohmann::json::parse(world.broadcast(own_names.dump(), owner)).get<std::vector<std::string>>();

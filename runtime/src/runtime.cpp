@@ -49,10 +49,6 @@ Runtime::Impl::Impl(Communicator given, const RuntimeOptions& runtime_options)
   determinism.cpu_capability = at::get_cpu_capability();
 }
 
-std::chrono::milliseconds Runtime::Impl::timeout() const {
-  return std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
-}
-
 Range Runtime::Impl::owned_micro_batches() const { return even_split(micro_batches, world.world_size(), world.rank()); }
 
 ReduceOrder Runtime::Impl::reduce_order() const {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,7 +22,6 @@ class Runtime::Impl {
   Impl(Communicator world, const RuntimeOptions& options);
 
   [[nodiscard]] bool is_root() const noexcept { return world.rank() == 0; }
-  [[nodiscard]] std::chrono::milliseconds timeout() const;
   [[nodiscard]] Range owned_micro_batches() const;
   [[nodiscard]] ReduceOrder reduce_order() const;
   [[nodiscard]] bool stop_requested() const noexcept;
@@ -31,7 +29,6 @@ class Runtime::Impl {
 
   Communicator world;
   RuntimeOptions options;
-  std::vector<OptionList::Option> declared;       // all options of the program, for the checks at resume
   std::map<std::string, std::string> must_equal;  // name to TOML text of the options that may not change at resume
   std::string resolved_config;                    // TOML
   Logger log;

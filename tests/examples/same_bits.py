@@ -10,7 +10,7 @@ import argparse
 
 from main_job import MainJob, PROGRAM, jobs
 
-CELLS = [f"{backend}.{ranks}.{bucket}" for backend in ("local", "mpi") for ranks in (1, 2, 3, 4)
+CELLS = [f"{backend}.{ranks}.{bucket}" for backend in ("local", "shm", "mpi") for ranks in (1, 2, 3, 4)
          for bucket in ("1", "65536", "-")]
 
 
@@ -22,7 +22,7 @@ class SameBits(MainJob):
                                    "train.global_batch=130", folder=folder)
         if bucket != "-":
             arguments.append(f"train.bucket_bytes={bucket}")
-        start = [*jobs.LOCKSTEP, ranks] if backend == "mpi" else []
+        start = [*jobs.LOCKSTEP, ranks] if backend != "local" else []
         self.place.run(*start, PROGRAM, *arguments, f"run.ranks={ranks}", timeout=600).expect(0)
         record = jobs.run_json(folder)
         self.assertEqual((record["backend"], record["world_size"]), (backend, int(ranks)))

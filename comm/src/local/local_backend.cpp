@@ -3,19 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <cstring>
 
 #include "../kernels.hpp"
 #include "local_group.hpp"
+#include "lockstep/base/host.hpp"
 
 namespace lockstep::comm {
 namespace {
-
-std::string host_name() {
-  char name[HOST_NAME_MAX + 1] = {};
-  return gethostname(name, HOST_NAME_MAX) == 0 ? name : "localhost";
-}
 
 // The share of rank `rank` in a collective in which all have arrived. It reads slice `rank` of everybody's memory and
 // writes the same slice of everybody's: no two ranks touch the same bytes, also in place.

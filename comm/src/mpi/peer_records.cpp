@@ -4,6 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
+
+#include "lockstep/base/host.hpp"
 #include "mpi_check.hpp"
 
 namespace lockstep::comm::mpi {
@@ -23,7 +26,7 @@ std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &size);
   MPI_Comm_rank(node_comm, &own.local_rank);
-  gethostname(own.host, HOST_NAME_MAX);
+  std::strncpy(own.host, host_name().c_str(), HOST_NAME_MAX);
   own.pid = getpid();
   own.pid_namespace = pid_namespace();
   own.node = rank;  // of the node's first rank, for now

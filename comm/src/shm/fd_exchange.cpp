@@ -54,37 +54,43 @@ FileDescriptor new_socket() {
 }
 
 // One message: a rank number and one descriptor.
-void send_file(const FileDescriptor& socket, int rank, int file) {
-  iovec bytes{&rank, sizeof rank};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &file, sizeof file);
-  if (sendmsg(socket.get(), &message, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof rank)) fail("sendmsg", errno);
-}
+class FileMessage {
+ public:
+  explicit FileMessage(int rank = -1) : rank_(rank) {
+    message_.msg_iov = &bytes_;
+    message_.msg_iovlen = 1;
+    message_.msg_control = control_.data();
+    message_.msg_controllen = control_.size();
+  }
+  FileMessage(const FileMessage&) = delete;
+  FileMessage& operator=(const FileMessage&) = delete;
 
-FileDescriptor receive_file(const FileDescriptor& socket, int& rank) {
-  iovec bytes{&rank, sizeof rank};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  if (recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC) != static_cast<ssize_t>(sizeof rank)) fail("recvmsg", errno);
-  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) fail("recvmsg", EPROTO);
-  int file = -1;
-  std::memcpy(&file, CMSG_DATA(header), sizeof file);
-  return FileDescriptor(file);
-}
+  void send(const FileDescriptor& socket, int file) {
+    cmsghdr* const header = CMSG_FIRSTHDR(&message_);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &file, sizeof file);
+    if (sendmsg(socket.get(), &message_, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof rank_)) fail("sendmsg", errno);
+  }
+
+  [[nodiscard]] FileDescriptor receive(const FileDescriptor& socket) {
+    if (recvmsg(socket.get(), &message_, MSG_CMSG_CLOEXEC) != static_cast<ssize_t>(sizeof rank_))
+      fail("recvmsg", errno);
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message_);
+    if (header == nullptr || header->cmsg_type != SCM_RIGHTS) fail("recvmsg", EPROTO);
+    int file = -1;
+    std::memcpy(&file, CMSG_DATA(header), sizeof file);
+    return FileDescriptor(file);
+  }
+  [[nodiscard]] int rank() const noexcept { return rank_; }
+
+ private:
+  int rank_;
+  iovec bytes_{&rank_, sizeof rank_};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control_{};
+  msghdr message_{};
+};
 
 bool same_user(const FileDescriptor& socket) {
   ucred peer{};
@@ -119,8 +125,9 @@ std::vector<FileDescriptor> FdExchange::serve(const FileDescriptor& own) {
     if (!socket) fail("accept", errno);
     if (!same_user(socket)) continue;  // a stranger
     wait_for(socket, POLLIN, deadline_, "a rank's memory");
-    int rank = -1;
-    FileDescriptor file = receive_file(socket, rank);
+    FileMessage message;
+    FileDescriptor file = message.receive(socket);
+    const int rank = message.rank();
     if (rank < 1 || rank >= world_size_ || files[static_cast<std::size_t>(rank)]) fail("a rank came twice", EPROTO);
     files[static_cast<std::size_t>(rank)] = std::move(file);
     sockets[static_cast<std::size_t>(rank)] = std::move(socket);
@@ -128,7 +135,7 @@ std::vector<FileDescriptor> FdExchange::serve(const FileDescriptor& own) {
   }
   for (int to = 1; to < world_size_; ++to) {
     for (int rank = 0; rank < world_size_; ++rank) {
-      send_file(sockets[static_cast<std::size_t>(to)], rank, files[static_cast<std::size_t>(rank)].get());
+      FileMessage(rank).send(sockets[static_cast<std::size_t>(to)], files[static_cast<std::size_t>(rank)].get());
     }
   }
   return files;
@@ -140,12 +147,13 @@ std::vector<FileDescriptor> FdExchange::ask(const FileDescriptor& own) {
   const sockaddr_un address = address_of(name_, length);
   if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) fail("connect", errno);
   if (!same_user(socket)) fail("the listener belongs to another user", EPERM);
-  send_file(socket, rank_, own.get());
+  FileMessage(rank_).send(socket, own.get());
   std::vector<FileDescriptor> files(static_cast<std::size_t>(world_size_));
   for (int i = 0; i < world_size_; ++i) {
     wait_for(socket, POLLIN, deadline_, "rank 0 of this host");
-    int rank = -1;
-    FileDescriptor file = receive_file(socket, rank);
+    FileMessage message;
+    FileDescriptor file = message.receive(socket);
+    const int rank = message.rank();
     if (rank < 0 || rank >= world_size_) fail("recvmsg", EPROTO);
     files[static_cast<std::size_t>(rank)] = std::move(file);
   }

@@ -61,7 +61,8 @@ void ShmBackend::throw_if_a_peer_gave_up() const {
   for (int peer = 0; peer < world_size(); ++peer) {
     const Notice& notice = of(peer).notice;
     if (peer == rank() || notice.given.load(std::memory_order_acquire) == 0) continue;
-    throw BackendFailure{seen_from_afar({.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data()}, peer)};
+    throw BackendFailure{
+        seen_from_afar({.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data()}, peer)};
   }
 }
 

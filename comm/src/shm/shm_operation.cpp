@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../kernels.hpp"
+#include "lockstep/base/mix.hpp"
 
 namespace lockstep::comm::shm {
 namespace {
@@ -13,7 +14,7 @@ constexpr std::size_t kPieceBytes = 64 << 10;  // between two looks at the clock
 constexpr std::size_t kLineBytes = 64;         // slices begin at cache lines, so that no two ranks write to one
 
 std::uint32_t fingerprint_of(const Call& call) {
-  const auto mix = [](std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * 0x9e3779b97f4a7c15ULL; };
+  const auto mix = [](std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kGoldenGamma; };
   std::uint64_t hash = (static_cast<std::uint64_t>(call.kind) << 24) | (static_cast<std::uint64_t>(call.dtype) << 16) |
                        (static_cast<std::uint64_t>(call.op) << 8) | static_cast<std::uint64_t>(call.order);
   hash = mix(hash, static_cast<std::uint64_t>(static_cast<std::uint32_t>(call.root)));

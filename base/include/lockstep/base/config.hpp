@@ -50,9 +50,9 @@ struct CommandLine {
   bool help = false;  // --help was given: print help_text() and leave with 0
 };
 
-// Reads `--config FILE` (TOML, tables become dotted names), then `key=value` arguments, whatever their order on the line;
-// of two equal keys the later wins. `arguments` is argv without the program's name.
-// Throws UsageError naming file:line or the argument.
+// Reads `--config FILE` (TOML, tables become dotted names), then `key=value` arguments, whatever their order on the
+// line; of two equal keys the later wins. `arguments` is argv without the program's name. Throws UsageError naming
+// file:line or the argument.
 CommandLine parse_command_line(OptionList& options, const std::vector<std::string>& arguments);
 
 // Sets the options that TOML `text` names; `origin` is the file's name for messages. Throws UsageError.

@@ -8,8 +8,8 @@
 namespace lockstep {
 
 // CRC-32C (Castagnoli, reflected 0x82F63B78; RFC 3720 appendix B.4), as iSCSI, ext4 and TensorBoard use it.
-// Feed a message in pieces by passing the previous result; the empty message gives 0. Uses SSE 4.2 where the CPU has it;
-// the bits are the same without.
+// Feed a message in pieces by passing the previous result; the empty message gives 0. Uses SSE 4.2 where the CPU has
+// it; the bits are the same without.
 [[nodiscard]] std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t previous = 0) noexcept;
 
 // The table-driven reference that defines the bits.

@@ -17,7 +17,8 @@ enum class ExitCode : int {
   saved = 75,     // stopped on request with a checkpoint on disk: start again
 };
 
-// The parts of a message. Empty parts are left out; `who` is filled in by lockstep::run where the thrower cannot know it.
+// The parts of a message. Empty parts are left out; `who` is filled in by lockstep::run where the thrower cannot know
+// it.
 struct ErrorText {
   std::string who{};   // "rank 3/8 n07"
   std::string what{};  // the operation and its subject: "all_reduce #1412 (26214400 × float32, sum, \"world\")"

@@ -16,12 +16,13 @@ struct ExitRecord {
   std::string host{};
   std::int64_t pid = 0;
   int code = 0;
-  std::string cause{};                 // the error's text; empty when code is 0
-  int died_rank = -1;                  // the peer whose death made this rank a victim; -1: none
-  std::int64_t time_nanoseconds = 0;   // since the epoch; 0: now, filled in by write_exit_record
+  std::string cause{};                // the error's text; empty when code is 0
+  int died_rank = -1;                 // the peer whose death made this rank a victim; -1: none
+  std::int64_t time_nanoseconds = 0;  // since the epoch; 0: now, filled in by write_exit_record
 };
 
-// Local. Writes folder/exit-<rank>.json by rename. Does nothing if the folder is gone. Never throws: it runs while dying.
+// Local. Writes folder/exit-<rank>.json by rename. Does nothing if the folder is gone. Never throws: it runs while
+// dying.
 void write_exit_record(const std::filesystem::path& folder, ExitRecord record) noexcept;
 
 // Those that can be read, ordered by rank. Unreadable ones are left out.

@@ -10,10 +10,10 @@ namespace lockstep {
 enum class LogLevel { debug, info, warning, error };
 
 struct LogOptions {
-  std::string file{};                         // appended to; empty: none. All levels go there.
-  bool console = true;                        // also to standard error, from console_level on
+  std::string file{};   // appended to; empty: none. All levels go there.
+  bool console = true;  // also to standard error, from console_level on
   LogLevel console_level = LogLevel::info;
-  std::string prefix{};                       // printed in brackets before each line: "rank 0/2 host"
+  std::string prefix{};  // printed in brackets before each line: "rank 0/2 host"
 };
 
 // Writes lines with time, level and prefix. Thread-safe. Each line is flushed, so that a killed process keeps them.
