@@ -54,7 +54,8 @@ Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b)
 }
 
 Failure seen_from_afar(Failure failure, int rank) {
-  if (failure.kind == FailureKind::mismatch || failure.kind == FailureKind::timeout) return failure;
+  const bool theirs = failure.kind == FailureKind::aborted || failure.kind == FailureKind::native;
+  if (!theirs) return failure;
   return {.kind = FailureKind::peer_died,
           .why = fmt::format("rank {} gave up: {}", rank, failure.why),
           .fix = "see the error of that rank",

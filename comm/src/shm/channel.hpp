@@ -45,6 +45,7 @@ struct alignas(128) Counter {
 struct alignas(128) Notice {
   std::atomic<std::uint32_t> given{0};  // written last
   FailureKind kind = FailureKind::native;
+  std::int32_t culprit = -1;
   std::array<char, 500> why{};
   std::array<char, 250> fix{};
 };

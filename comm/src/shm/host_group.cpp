@@ -73,8 +73,20 @@ void HostGroup::throw_if_peer_died() {
   const auto now = std::chrono::steady_clock::now();
   if (!watch_ || now - last_watch_ < milliseconds(1)) return;
   last_watch_ = now;
-  if (const auto dead = watch_->dead_rank())
-    throw BackendFailure{peer_died(*dead, peers_[static_cast<std::size_t>(*dead)])};
+  const auto dead = watch_->dead_rank();
+  if (!dead) return;
+  // One that left because of another's death says so: follow to the first.
+  int culprit = *dead;
+  for (int hops = 0; hops < world_size(); ++hops) {
+    const int blamed = mappings_[static_cast<std::size_t>(culprit)]->doorbell().blames.load(std::memory_order_acquire);
+    if (blamed < 0) break;
+    culprit = blamed;
+  }
+  throw BackendFailure{peer_died(culprit, peers_[static_cast<std::size_t>(culprit)])};
+}
+
+void HostGroup::blame(int culprit) noexcept {
+  if (culprit >= 0) arena_->mapping().doorbell().blames.store(culprit, std::memory_order_release);
 }
 
 void HostGroup::idle(std::chrono::nanoseconds waited) {

@@ -34,7 +34,9 @@ class HostGroup {
   void wake_peers() noexcept;
   // Pauses, yields or sleeps, the longer the more has been `waited`. Throws BackendFailure if a peer has died.
   void idle(std::chrono::nanoseconds waited);
-  // Ends the waits of peers that are threads of this process (they have no process to watch).
+  // Remembers whom we hold responsible, so that peers who see us leave do not blame us.
+  void blame(int culprit) noexcept;
+  // How many ranks have reported a failure.
   [[nodiscard]] std::atomic<std::uint32_t>& claims() const noexcept;
 
  private:

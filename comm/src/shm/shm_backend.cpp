@@ -61,8 +61,8 @@ void ShmBackend::throw_if_a_peer_gave_up() const {
   for (int peer = 0; peer < world_size(); ++peer) {
     const Notice& notice = of(peer).notice;
     if (peer == rank() || notice.given.load(std::memory_order_acquire) == 0) continue;
-    throw BackendFailure{
-        seen_from_afar({.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data()}, peer)};
+    throw BackendFailure{seen_from_afar(
+        {.kind = notice.kind, .why = notice.why.data(), .fix = notice.fix.data(), .culprit = notice.culprit}, peer)};
   }
 }
 
@@ -70,6 +70,8 @@ void ShmBackend::fail(const Failure& failure) noexcept {
   Notice& notice = own().notice;
   if (notice.given.load(std::memory_order_relaxed) != 0) return;
   notice.kind = failure.kind;
+  notice.culprit = failure.culprit;
+  group_->blame(failure.culprit);
   std::strncpy(notice.why.data(), failure.why.c_str(), notice.why.size() - 1);
   std::strncpy(notice.fix.data(), failure.fix.c_str(), notice.fix.size() - 1);
   notice.given.store(1, std::memory_order_release);

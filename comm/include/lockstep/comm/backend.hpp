@@ -88,7 +88,8 @@ struct Peer {
   int local_rank = 0;  // among the ranks of its node
 };
 
-// What the failure of `rank` is to its peers: a mismatch or a missing rank is everybody's, all else is the death of a peer.
+// What the failure of `rank` is to its peers: a mismatch, a missing or a dead rank is everybody's; what else `rank` failed
+// of makes it a dead peer.
 [[nodiscard]] Failure seen_from_afar(Failure failure, int rank);
 
 // The failure of a rank whose process has ended.
