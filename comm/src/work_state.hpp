@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <exception>
-#include <list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,7 +50,7 @@ class ProgressEngine {
   WaitObserver* observer = nullptr;
 
  private:
-  std::list<std::shared_ptr<Work::State>> in_flight_;
+  std::vector<std::shared_ptr<Work::State>> in_flight_;  // in the order of their start
 };
 
 struct Work::State {

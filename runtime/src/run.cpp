@@ -159,7 +159,9 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
   }
   const RuntimeOptions options = parse_error ? RuntimeOptions{} : job->runtime;
   MpiSession session(timeout_of(options));
-  const StopSignals signals;  // to the end: a request to stop must not kill a rank that is leaving
+  // Never destroyed: a request to stop must not kill a rank that is leaving. srun -K1 sends SIGTERM to the others as
+  // soon as the first has left with another code than 0, and reports the highest code: 143 instead of 75 or 2.
+  [[maybe_unused]] static const auto* const signals = new StopSignals;
   Communicator root = session.world(options.comm_backend);
   ExitCode code = ExitCode::done;
   try {
