@@ -10,8 +10,8 @@ namespace lockstep::testing {
 namespace {
 
 TEST(Seeds, mix_as_splitmix64_does) {
-  EXPECT_EQ(mix_bits(0), 0xe220a8397b1dcdafULL);  // the first two outputs for seed 0 and 1 in the paper's code
-  EXPECT_EQ(mix_bits(1), 0x910a2dec89025cc1ULL);
+  EXPECT_EQ(mix_bits(kGoldenGamma), 0xe220a8397b1dcdafULL);  // the first two outputs for seed 0 and 1 in the paper's code
+  EXPECT_EQ(mix_bits(1 + kGoldenGamma), 0x910a2dec89025cc1ULL);
 }
 
 TEST(Seeds, have_the_bits_that_earlier_runs_had) {

@@ -96,7 +96,7 @@ Places ShmOperation::own_places() const {
 }
 
 void ShmOperation::fill_payload(Line& line) {
-  if (request_.call.kind == Kind::barrier) return;
+  if (payload_bytes_ == 0) return;  // a barrier, or no elements
   if (!is_inline()) {
     const Places places = own_places();
     std::memcpy(line.payload.data(), &places, sizeof places);
