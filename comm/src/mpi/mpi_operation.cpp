@@ -191,15 +191,16 @@ void MpiOperation::finish_inline() {
     const bool scatter = call.kind == Kind::reduce_scatter;
     const std::size_t stride = part_bytes() * static_cast<std::size_t>(scatter ? world_size_ : 1);
     const std::size_t offset = scatter ? static_cast<std::size_t>(rank_) * part_bytes() : 0;
+    std::vector<Partial> partials;
     for (int rank = 0; rank < world_size_; ++rank) {
       const std::byte* data = payload(rank) + offset;
       for (const Range& leaves : partials_of(rank)) {
         inputs_.push_back(data);
-        all_partials_.push_back({.first_leaf = leaves.first, .leaves = leaves.size()});
+        partials.push_back({.first_leaf = leaves.first, .leaves = leaves.size()});
         data += stride;
       }
     }
-    reduce_slice(inputs_, combines_after(all_partials_, call.leaves), call.elements, call.dtype, call.op, call.scale,
+    reduce_slice(inputs_, combines_after(partials, call.leaves), call.elements, call.dtype, call.op, call.scale,
                  request_.output);
   }
 }
@@ -217,10 +218,11 @@ void MpiOperation::start_inputs() {
   }
   staging_ = pool_.take(foreign * slice_bytes);
   std::byte* place = staging_.data();
+  std::vector<Partial> partials;
   for (int rank = 0; rank < world_size_; ++rank) {
     const auto& owned = ranges[static_cast<std::size_t>(rank)];
     for (std::size_t i = 0; i < owned.size(); ++i) {
-      all_partials_.push_back({.first_leaf = owned[i].first, .leaves = owned[i].size()});
+      partials.push_back({.first_leaf = owned[i].first, .leaves = owned[i].size()});
       if (rank == rank_) {
         inputs_.push_back(request_.partials[i].data + static_cast<std::size_t>(own_slice.first) * element_bytes_);
       } else {
@@ -236,6 +238,7 @@ void MpiOperation::start_inputs() {
            static_cast<std::size_t>(slice.size()) * element_bytes_, rank);
     }
   }
+  combines_ = combines_after(partials, request_.call.leaves);
 }
 
 bool MpiOperation::reduce_until(std::chrono::steady_clock::time_point slice_end) {
@@ -247,8 +250,8 @@ bool MpiOperation::reduce_until(std::chrono::steady_clock::time_point slice_end)
     const std::size_t offset = static_cast<std::size_t>(reduced_) * element_bytes_;
     std::vector<const std::byte*> inputs = inputs_;
     for (const std::byte*& input : inputs) input += offset;
-    reduce_slice(inputs, combines_after(all_partials_, request_.call.leaves), elements, request_.call.dtype,
-                 request_.call.op, request_.call.scale, output + offset);
+    reduce_slice(inputs, combines_, elements, request_.call.dtype, request_.call.op, request_.call.scale,
+                 output + offset);
     reduced_ += elements;
     if (std::chrono::steady_clock::now() >= slice_end) break;
   }

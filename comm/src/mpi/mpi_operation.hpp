@@ -74,7 +74,7 @@ class MpiOperation final : public Operation {
   std::vector<MPI_Request> requests_;
   std::vector<int> request_peers_;  // whom requests_[i] waits for
   std::vector<std::byte> staging_;
-  std::vector<Partial> all_partials_;     // of all ranks, in the order of their leaves
+  std::vector<int> combines_;             // the order of additions over inputs_
   std::vector<const std::byte*> inputs_;  // theirs, at our slice
   std::int64_t reduced_ = 0;              // elements of our slice that are done
 };
