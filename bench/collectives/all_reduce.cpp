@@ -24,7 +24,7 @@ void all_reduce(comm::Backend& backend, float* data, std::int64_t elements, std:
                                                                .sequence = sequence},
                                                       .partials = {&leaf, 1},
                                                       .output = reinterpret_cast<std::byte*>(data)});
-  for (std::int64_t polls = 0; !operation->advance(bench::Clock::time_point::max()); ++polls) {
+  for (std::int64_t polls = 0; operation->advance(bench::Clock::time_point::max()) != comm::Advanced::fully; ++polls) {
     if (polls > 1000) backend.idle(std::chrono::nanoseconds(polls * 10));
   }
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "lockstep/base/error.hpp"
 #include "lockstep/comm/backend.hpp"
 
 namespace lockstep::comm {
@@ -16,32 +17,35 @@ std::shared_ptr<std::byte> Backend::allocate(std::size_t bytes) {
   return {memory, [](std::byte* freed) { ::operator delete(freed, kAlignment); }};
 }
 
+std::unique_ptr<Backend> Backend::shrink(std::chrono::milliseconds) {
+  throw UsageError(
+      {.what = fmt::format("shrink of a communicator over {}", name()),
+       .why = "this backend cannot go on without a rank: MPI before 5 (ULFM) has no communicator of survivors",
+       .fix = "start again from the newest checkpoint; with all ranks on one host, comm.backend=shm can shrink"});
+}
+
 std::string_view name_of(Kind kind) noexcept {
-  switch (kind) {
-    case Kind::all_reduce:
-      return "all_reduce";
-    case Kind::reduce_scatter:
-      return "reduce_scatter";
-    case Kind::all_gather:
-      return "all_gather";
-    case Kind::broadcast:
-      return "broadcast";
-    case Kind::barrier:
-      return "barrier";
-  }
-  return "?";
+  constexpr std::string_view kNames[] = {"all_reduce", "reduce_scatter", "reduce",  "broadcast", "all_gather", "gather",
+                                         "scatter",    "all_to_all",     "barrier", "send",      "receive"};
+  return kNames[static_cast<std::size_t>(kind)];
 }
 
 std::string to_string(const Call& call) {
   const std::string head = fmt::format("{} #{}", name_of(call.kind), call.sequence);
   if (call.kind == Kind::barrier) return head;
   std::string detail = fmt::format("{} × {}", call.elements, name_of(call.dtype));
-  if (call.kind == Kind::all_reduce || call.kind == Kind::reduce_scatter) {
+  if (call.parts != 0)
+    detail = fmt::format("{} in unequal parts", call.kind == Kind::all_to_all ? name_of(call.dtype) : detail);
+  if (is_reduction(call.kind)) {
     detail += fmt::format(", {}", name_of(call.op));
     if (call.order == ReduceOrder::any) detail += ", any order";
     if (call.leaves > 0) detail += fmt::format(", {} leaves", call.leaves);
   }
-  if (call.kind == Kind::broadcast) detail += fmt::format(", root {}", call.root);
+  if (is_between_two(call.kind)) {
+    detail += fmt::format(", {} rank {}", call.kind == Kind::send ? "to" : "from", call.root);
+  } else if (call.root >= 0) {
+    detail += fmt::format(", root {}", call.root);
+  }
   return fmt::format("{} ({})", head, detail);
 }
 
@@ -51,6 +55,14 @@ Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b)
                              rank_b, to_string(call_b)),
           .fix = "all ranks must call the same collectives in the same order, with the same arguments",
           .culprit = rank_b};
+}
+
+Failure unequal_parts(int from, std::int64_t sent, int to, std::int64_t expected, const Call& call) {
+  return {.kind = FailureKind::mismatch,
+          .why = fmt::format("rank {} sends {} × {} to rank {}, which expects {}", from, sent, name_of(call.dtype), to,
+                             expected),
+          .fix = "what a rank sends to another must be what that one receives from it",
+          .culprit = from};
 }
 
 Failure seen_from_afar(Failure failure, int rank) {

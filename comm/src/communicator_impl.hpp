@@ -13,12 +13,23 @@ class Communicator::Impl {
 
   // Numbers the call, hands it to the backend and registers the work.
   [[nodiscard]] Work start(comm::Request request, const CollectiveOptions& options);
+  // A call without a reduction; `part`: what each rank gives or gets. `parts`: of different sizes, `own` this rank's.
+  [[nodiscard]] Work move(comm::Kind kind, void* output, const void* input, Buffer part, int root,
+                          const CollectiveOptions& options);
+  [[nodiscard]] Work move_parts(comm::Kind kind, void* output, const void* input, Buffer own,
+                                std::span<const std::int64_t> parts, int root, const CollectiveOptions& options);
+  // Throw UsageError.
+  void check_rank(int rank, comm::Kind kind) const;
+  void check_parts(std::span<const std::int64_t> parts, comm::Kind kind) const;
+  void check_own_part(std::span<const std::int64_t> parts, Buffer own, comm::Kind kind) const;
 
   std::shared_ptr<CommunicatorState> state;
   std::shared_ptr<ProgressEngine> progress;
 
  private:
+  [[nodiscard]] std::uint64_t next_sequence(const comm::Call& call);
   std::uint64_t next_sequence_ = 0;
+  std::vector<std::uint64_t> next_sent_, next_received_;  // by peer
 };
 
 }  // namespace lockstep

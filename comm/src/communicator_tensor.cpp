@@ -24,6 +24,14 @@ Buffer buffer_of(const at::Tensor& tensor, const char* call) {
   return {tensor.data_ptr(), tensor.numel(), dtype_of(tensor.scalar_type())};
 }
 
+Buffer contiguous_buffer_of(const at::Tensor& tensor, const char* call) {
+  const Buffer buffer = buffer_of(tensor, call);
+  if (!tensor.is_contiguous()) {
+    throw UsageError({.what = call, .why = "the tensor is not contiguous", .fix = "call contiguous() first"});
+  }
+  return buffer;
+}
+
 void check_rows(const at::Tensor& whole, const at::Tensor& part, int world_size, const char* call) {
   const bool fits = whole.is_contiguous() && part.is_contiguous() && whole.dim() == part.dim() + 1 &&
                     whole.size(0) == world_size && whole.sizes().slice(1) == part.sizes() &&
@@ -48,6 +56,23 @@ Work Communicator::all_reduce(at::Tensor& tensor, ReduceOp op, const CollectiveO
   return keep(all_reduce(buffer_of(tensor, "all_reduce"), op, options), {tensor});
 }
 
+Work Communicator::all_reduce(at::Tensor& output, const at::Tensor& input, ReduceOp op,
+                              const CollectiveOptions& options) {
+  const Buffer from = buffer_of(input, "all_reduce");
+  const Buffer to = buffer_of(output, "all_reduce");
+  if (output.sizes() != input.sizes() || output.strides() != input.strides() || to.dtype != from.dtype) {
+    throw UsageError({.what = "all_reduce",
+                      .why = "output and input differ in shape, strides or dtype",
+                      .fix = "make the output by at::empty_like(input)"});
+  }
+  return keep(all_reduce(to, from.data, op, options), {output, input});
+}
+
+Work Communicator::reduce(at::Tensor& tensor, int root, ReduceOp op, const CollectiveOptions& options) {
+  const Buffer buffer = buffer_of(tensor, "reduce");
+  return keep(reduce(buffer, buffer.data, root, op, options), {tensor});
+}
+
 Work Communicator::reduce_scatter(at::Tensor& output, const at::Tensor& input, ReduceOp op,
                                   const CollectiveOptions& options) {
   const Buffer whole = buffer_of(input, "reduce_scatter");
@@ -63,6 +88,39 @@ Work Communicator::all_gather(at::Tensor& output, const at::Tensor& input, const
 
 Work Communicator::broadcast(at::Tensor& tensor, int root, const CollectiveOptions& options) {
   return keep(broadcast(buffer_of(tensor, "broadcast"), root, options), {tensor});
+}
+
+Work Communicator::gather(at::Tensor& output, const at::Tensor& input, int root, const CollectiveOptions& options) {
+  const bool receives = rank() == root;
+  if (receives) check_rows(output, input, world_size(), "gather");
+  void* const rows = receives ? buffer_of(output, "gather").data : nullptr;
+  return keep(gather(rows, contiguous_buffer_of(input, "gather"), root, options), {output, input});
+}
+
+Work Communicator::scatter(at::Tensor& output, const at::Tensor& input, int root, const CollectiveOptions& options) {
+  const bool gives = rank() == root;
+  if (gives) check_rows(input, output, world_size(), "scatter");
+  const void* const rows = gives ? buffer_of(input, "scatter").data : nullptr;
+  return keep(scatter(contiguous_buffer_of(output, "scatter"), rows, root, options), {output, input});
+}
+
+Work Communicator::all_to_all(at::Tensor& output, const at::Tensor& input, const CollectiveOptions& options) {
+  const Buffer from = contiguous_buffer_of(input, "all_to_all");
+  const Buffer to = contiguous_buffer_of(output, "all_to_all");
+  if (input.dim() == 0 || input.size(0) != world_size() || output.sizes() != input.sizes() || to.dtype != from.dtype) {
+    throw UsageError({.what = "all_to_all",
+                      .why = "output and input must both be of shape [world_size, …] and of one dtype",
+                      .fix = {}});
+  }
+  return keep(all_to_all(to.data, from, options), {output, input});
+}
+
+Work Communicator::send(const at::Tensor& tensor, int to, const CollectiveOptions& options) {
+  return keep(send(contiguous_buffer_of(tensor, "send"), to, options), {tensor});
+}
+
+Work Communicator::receive(at::Tensor& tensor, int from, const CollectiveOptions& options) {
+  return keep(receive(contiguous_buffer_of(tensor, "receive"), from, options), {tensor});
 }
 
 }  // namespace lockstep

@@ -83,21 +83,22 @@ void CommunicatorState::fail_by_timeout(std::string subject, const std::vector<i
 void ProgressEngine::add(std::shared_ptr<Work::State> work) { in_flight_.push_back(std::move(work)); }
 
 bool ProgressEngine::advance() noexcept {
-  bool ended = false;
+  bool moved = false;
   const auto slice_end = Clock::now() + kSlice;
   for (auto work = in_flight_.begin(); work != in_flight_.end();) {
     Work::State& state = **work;
     try {
       if (!state.error) {
         state.communicator->throw_if_failed();
-        if (!state.operation->advance(slice_end)) {
+        const comm::Advanced advanced = state.operation->advance(slice_end);
+        moved = moved || advanced != comm::Advanced::not_yet;
+        if (advanced != comm::Advanced::fully) {
           ++work;
           continue;
         }
         state.operation.reset();
         state.keep_alive.reset();
         work = in_flight_.erase(work);
-        ended = true;
         continue;
       }
     } catch (const comm::BackendFailure& thrown) {
@@ -107,16 +108,17 @@ bool ProgressEngine::advance() noexcept {
     }
     ++work;  // a failed one stays for ever: native requests may still write to its buffers
   }
-  return ended;
+  return moved;
 }
 
 void Work::State::wait() {
-  const auto began = Clock::now();
+  auto moved_last = Clock::now();
   while (true) {
-    progress->advance();
+    const bool moved = progress->advance();
     if (error) std::rethrow_exception(error);
     if (!operation) return;
     const auto now = Clock::now();
+    if (moved) moved_last = now;
     if (now - started > timeout) {
       error = caught([&] {
         communicator->fail_by_timeout(subject(), operation->missing(),
@@ -124,9 +126,10 @@ void Work::State::wait() {
       });
       continue;
     }
+    if (moved) continue;
     if (progress->observer != nullptr) progress->observer->before_wait();
     try {
-      communicator->backend->idle(now - began);
+      communicator->backend->idle(now - moved_last);
     } catch (const comm::BackendFailure& thrown) {
       error = caught([&] { communicator->fail(subject(), thrown.failure); });
     }
@@ -161,6 +164,10 @@ bool Work::done() {
   state_->progress->advance();
   if (state_->error) std::rethrow_exception(state_->error);
   return !state_->operation;
+}
+
+void wait_all(std::span<Work> works) {
+  for (Work& work : works) work.wait();
 }
 
 }  // namespace lockstep

@@ -45,7 +45,7 @@ class ProgressEngine {
   ProgressEngine& operator=(const ProgressEngine&) = delete;
 
   void add(std::shared_ptr<Work::State> work);
-  // One slice of at most 50 µs; whether something ended. An error stays with its work. Never throws.
+  // One slice of at most 50 µs; whether something moved. An error stays with its work. Never throws.
   bool advance() noexcept;
   WaitObserver* observer = nullptr;
 

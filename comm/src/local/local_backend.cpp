@@ -31,8 +31,7 @@ void do_share(const LocalExchange& exchange, int rank) {
         if (bytes > 0) std::memcpy(peer->output + static_cast<std::size_t>(rank) * bytes, own.input, bytes);
       }
       return;
-    case Kind::all_reduce:
-    case Kind::reduce_scatter:
+    default:
       break;
   }
   const bool scatter = call.kind == Kind::reduce_scatter;
@@ -79,16 +78,17 @@ class LocalOperation final : public Operation {
     group_->domain->notify_locked();
   }
 
-  bool advance(std::chrono::steady_clock::time_point) override {
+  Advanced advance(std::chrono::steady_clock::time_point) override {
     std::unique_lock lock(group_->domain->mutex);
-    if (exchange_->finished == group_->world_size) return true;
+    if (exchange_->finished == group_->world_size) return Advanced::fully;
     LocalDomain& domain = *group_->domain;
     if (domain.failure) {
       // A peer may still be writing to our memory, which the caller frees next; after a failure nobody starts again.
       domain.changed.wait(lock, [&] { return domain.working == 0; });
       throw_if_failed();
     }
-    if (exchange_->arrived < group_->world_size) return false;
+    if (exchange_->arrived < group_->world_size) return Advanced::not_yet;
+    bool moved = false;
     if (char& shared = exchange_->shared[static_cast<std::size_t>(rank_)]; !shared) {
       ++domain.working;
       lock.unlock();
@@ -96,10 +96,12 @@ class LocalOperation final : public Operation {
       lock.lock();
       --domain.working;
       shared = 1;
+      moved = true;
       ++exchange_->finished;
       domain.notify_locked();
     }
-    return exchange_->finished == group_->world_size;
+    if (exchange_->finished == group_->world_size) return Advanced::fully;
+    return moved ? Advanced::partly : Advanced::not_yet;
   }
 
   [[nodiscard]] std::vector<int> missing() const override {
@@ -164,7 +166,7 @@ class LocalBackend final : public Backend {
     seen_changes_ = domain.changes;
   }
 
-  [[nodiscard]] std::unique_ptr<Backend> duplicate() override {
+  [[nodiscard]] std::unique_ptr<Backend> split(int, int) override {
     std::shared_ptr<LocalGroup> copy;
     {
       const std::lock_guard lock(group_->domain->mutex);

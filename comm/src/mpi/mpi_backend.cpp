@@ -93,7 +93,7 @@ class MpiBackend final : public Backend {
       throw BackendFailure{peer_died(*dead, peers_[static_cast<std::size_t>(*dead)])};
   }
 
-  [[nodiscard]] std::unique_ptr<Backend> duplicate() override {
+  [[nodiscard]] std::unique_ptr<Backend> split(int, int) override {
     MPI_Comm copy = MPI_COMM_NULL;
     check_setup(MPI_Comm_dup(comm_, &copy), "MPI_Comm_dup");
     handles_->comms.push_back(copy);

@@ -273,7 +273,9 @@ void MpiOperation::start_results() {
   }
 }
 
-bool MpiOperation::advance(std::chrono::steady_clock::time_point slice_end) {
+Advanced MpiOperation::advance(std::chrono::steady_clock::time_point slice_end) {
+  const Phase before = phase_;
+  const std::int64_t reduced_before = reduced_;
   if (phase_ == Phase::headers && requests_done()) {
     compare_headers();
     start_data();
@@ -281,7 +283,8 @@ bool MpiOperation::advance(std::chrono::steady_clock::time_point slice_end) {
   if (phase_ == Phase::inputs && requests_done()) phase_ = Phase::reducing;
   if (phase_ == Phase::reducing && reduce_until(slice_end)) start_results();
   if (phase_ == Phase::results && requests_done()) phase_ = Phase::done;
-  return phase_ == Phase::done;
+  if (phase_ == Phase::done) return Advanced::fully;
+  return phase_ != before || reduced_ != reduced_before ? Advanced::partly : Advanced::not_yet;
 }
 
 std::vector<int> MpiOperation::missing() const {

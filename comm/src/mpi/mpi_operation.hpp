@@ -37,7 +37,7 @@ class MpiOperation final : public Operation {
  public:
   MpiOperation(MPI_Comm comm, int rank, int world_size, StagingPool& pool, const Request& request);
   ~MpiOperation() override;
-  bool advance(std::chrono::steady_clock::time_point slice_end) override;
+  Advanced advance(std::chrono::steady_clock::time_point slice_end) override;
   [[nodiscard]] std::vector<int> missing() const override;
 
  private:

@@ -14,7 +14,8 @@
 namespace lockstep::comm::shm {
 
 inline constexpr std::size_t kInlineBytes = 48;
-inline constexpr std::uint64_t kLines = 8;  // calls that may be published before the oldest is done
+inline constexpr std::uint64_t kLines = 8;           // calls that may be published before the oldest is done
+inline constexpr std::size_t kEagerBytes = 8 << 10;  // contributions that are published with their line
 inline constexpr std::size_t kCellBytes = 256 << 10;
 inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight
 
@@ -30,9 +31,8 @@ static_assert(sizeof(Line) == 128);
 
 // In the payload of a call whose data does not fit into it.
 struct Places {
-  std::uint32_t shared = 0;  // 1: everything lies in the writer's arena, at these offsets
-  std::uint32_t partials = 0;
-  std::uint64_t output = 0;  // also of all_gather's and broadcast's memory
+  std::uint64_t shared = 0;  // 1: everything lies in the writer's arena, at these offsets
+  std::uint64_t output = 0;
   std::array<std::uint64_t, 4> inputs{};
 };
 static_assert(sizeof(Places) == kInlineBytes);
@@ -57,6 +57,7 @@ struct Channel {
   Counter consumed;  // chunks of which we need nothing more
   Counter finished;  // calls that are complete here
   Notice notice;
+  std::array<std::array<std::byte, kEagerBytes>, kLines> slots;
   std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
 

@@ -7,13 +7,13 @@
 #include <cstring>
 #include <new>
 
-#include "../kernels.hpp"
-#include "shm_operation.hpp"
+#include "shm_move.hpp"
+#include "shm_reduction.hpp"
 
 namespace lockstep::comm::shm {
 
 ShmBackend::ShmBackend(std::shared_ptr<HostGroup> group, const std::vector<std::uint64_t>& channel_offsets)
-    : group_(std::move(group)), peer_finished_(channel_offsets.size(), 0) {
+    : group_(std::move(group)), peer_finished_(channel_offsets.size(), 0), planner_(group_->world_size()) {
   for (std::size_t peer = 0; peer < channel_offsets.size(); ++peer) {
     std::byte* const at = group_->memory_of(static_cast<int>(peer), channel_offsets[peer]);
     channels_.push_back(std::launder(reinterpret_cast<Channel*>(at)));
@@ -28,29 +28,29 @@ std::uint64_t ShmBackend::make_channel(Arena& arena) {
   return offset;
 }
 
-const ShmBackend::TreePlan& ShmBackend::plan_for(std::int64_t leaves) {
-  if (plan_.leaves == leaves) return plan_;
-  plan_ = {.leaves = leaves, .combines = {}, .partials_of = {}};
-  std::vector<Partial> all;
-  for (int peer = 0; peer < world_size(); ++peer) {
-    const auto owned = subtrees_in(even_split(leaves, world_size(), peer), leaves);
-    for (const Range& range : owned) all.push_back({.first_leaf = range.first, .leaves = range.size()});
-    plan_.partials_of.push_back(static_cast<int>(owned.size()));
-    plan_.most_partials = std::max(plan_.most_partials, static_cast<int>(owned.size()));
-  }
-  plan_.combines = combines_after(all, leaves);
-  return plan_;
+namespace {
+
+// One of those that are idle, or a new one.
+template <class Call>
+Call* take(std::vector<std::unique_ptr<Call>>& idle, ShmBackend& backend) {
+  if (idle.empty()) return new Call(backend);
+  Call* const call = idle.back().release();
+  idle.pop_back();
+  return call;
 }
+
+}  // namespace
 
 OperationPtr ShmBackend::start(const Request& request) {
-  if (idle_operations_.empty()) idle_operations_.push_back(std::make_unique<ShmOperation>(*this));
-  ShmOperation* const operation = idle_operations_.back().release();
-  idle_operations_.pop_back();
-  operation->begin(request, started_++);
-  return OperationPtr(operation);
+  ShmCall* const call =
+      is_reduction(request.call.kind) ? static_cast<ShmCall*>(take(idle_reductions_, *this)) : take(idle_moves_, *this);
+  OperationPtr operation(call);
+  call->begin(request, started_++);
+  return operation;
 }
 
-void ShmBackend::recycle(ShmOperation* operation) { idle_operations_.emplace_back(operation); }
+void ShmBackend::recycle(ShmReduction* call) { idle_reductions_.emplace_back(call); }
+void ShmBackend::recycle(ShmMove* call) { idle_moves_.emplace_back(call); }
 
 void ShmBackend::idle(std::chrono::nanoseconds waited) {
   group_->idle(waited);
@@ -83,14 +83,16 @@ std::shared_ptr<std::byte> ShmBackend::allocate(std::size_t bytes) {
   return {arena.shared_mapping(), arena.mapping().at(arena.allocate(bytes))};  // keeps the mapping, not the backend
 }
 
-std::unique_ptr<Backend> ShmBackend::duplicate() {
+std::unique_ptr<Backend> ShmBackend::split(int color, int key) {
+  (void)color, (void)key;
   std::uint64_t own_offset = make_channel(group_->arena());
   std::vector<std::uint64_t> offsets(static_cast<std::size_t>(world_size()));
   const OperationPtr gather = start({.call = {.kind = Kind::all_gather, .dtype = DType::int64, .elements = 1},
                                      .input = reinterpret_cast<const std::byte*>(&own_offset),
                                      .output = reinterpret_cast<std::byte*>(offsets.data())});
   const auto began = std::chrono::steady_clock::now();
-  while (!gather->advance(std::chrono::steady_clock::time_point::max())) idle(std::chrono::steady_clock::now() - began);
+  while (gather->advance(std::chrono::steady_clock::time_point::max()) != Advanced::fully)
+    idle(std::chrono::steady_clock::now() - began);
   return std::make_unique<ShmBackend>(group_, offsets);
 }
 

@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "../tree_plan.hpp"
 #include "channel.hpp"
 #include "host_group.hpp"
 #include "lockstep/comm/backend.hpp"
 
 namespace lockstep::comm::shm {
 
-class ShmOperation;
+class ShmMove;
+class ShmReduction;
 
 // Collectives among ranks of one host through memory that all of them map. Calls of one communicator complete in their
 // order; every rank first publishes a line for a call, and all compare all lines before data is touched.
@@ -33,25 +35,24 @@ class ShmBackend final : public Backend {
   [[nodiscard]] OperationPtr start(const Request& request) override;
   void idle(std::chrono::nanoseconds waited) override;
   [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
-  [[nodiscard]] std::unique_ptr<Backend> duplicate() override;
+  [[nodiscard]] std::unique_ptr<Backend> split(int color, int key) override;
   void fail(const Failure& failure) noexcept override;
   [[nodiscard]] bool claim_first_failure() noexcept override { return group_->claims().fetch_add(1) == 0; }
   void close() override {}
 
  private:
-  friend class ShmOperation;
+  friend class ShmCall;
+  friend class ShmMove;
+  friend class ShmReduction;
 
-  // What the leaves' order of additions is, kept from call to call.
-  struct TreePlan {
-    std::int64_t leaves = -1;
-    std::vector<int> combines;
-    std::vector<int> partials_of;  // how many each rank contributes
-    int most_partials = 1;
-  };
-  const TreePlan& plan_for(std::int64_t leaves);
-  void recycle(ShmOperation* operation);
+  void recycle(ShmMove* call);
+  void recycle(ShmReduction* call);
   [[nodiscard]] Channel& own() const noexcept { return *channels_[static_cast<std::size_t>(rank())]; }
   [[nodiscard]] Channel& of(int peer) const noexcept { return *channels_[static_cast<std::size_t>(peer)]; }
+  // Where a small contribution to call `index` lies.
+  [[nodiscard]] std::byte* slot(int rank, std::uint64_t index) const noexcept {
+    return of(rank).slots[index % kLines].data();
+  }
   void throw_if_a_peer_gave_up() const;
 
   std::shared_ptr<HostGroup> group_;
@@ -60,8 +61,9 @@ class ShmBackend final : public Backend {
   std::uint64_t started_ = 0;                 // calls so far: the index of the next one
   std::uint64_t finished_ = 0;                // calls that are complete here: the index of the oldest that is not
   std::uint64_t chunks_ = 0;                  // staged chunks of all calls so far, the same on every rank
-  TreePlan plan_;
-  std::vector<std::unique_ptr<ShmOperation>> idle_operations_;
+  TreePlanner planner_;
+  std::vector<std::unique_ptr<ShmReduction>> idle_reductions_;  // kept for the next calls
+  std::vector<std::unique_ptr<ShmMove>> idle_moves_;
 };
 
 }  // namespace lockstep::comm::shm

@@ -17,33 +17,64 @@
 // The narrow interface below Communicator: pointers, counts and dtypes; no tensors, no checks of arguments, no waiting.
 namespace lockstep::comm {
 
-enum class Kind : std::uint8_t { all_reduce, reduce_scatter, all_gather, broadcast, barrier };
+enum class Kind : std::uint8_t {
+  all_reduce,
+  reduce_scatter,
+  reduce,
+  broadcast,
+  all_gather,
+  gather,
+  scatter,
+  all_to_all,
+  barrier,
+  send,
+  receive,
+};
 
-// What all ranks must agree on: the fingerprint that is compared before data is touched.
+// all_reduce, reduce_scatter, reduce.
+[[nodiscard]] constexpr bool is_reduction(Kind kind) noexcept { return kind <= Kind::reduce; }
+// send, receive: between two ranks. All other kinds are calls of every rank.
+[[nodiscard]] constexpr bool is_between_two(Kind kind) noexcept { return kind >= Kind::send; }
+
+// What all ranks must agree on: the fingerprint that is compared before data is touched. (A send and its receive agree
+// on dtype, elements and sequence.)
 struct Call {
   Kind kind = Kind::barrier;
   DType dtype = DType::uint8;
   ReduceOp op = ReduceOp::sum;
   ReduceOrder order = ReduceOrder::tree;
-  std::int32_t root = -1;
-  std::int64_t elements = 0;  // all_reduce, broadcast: of the tensor; reduce_scatter, all_gather: of one rank's part
-  std::int64_t leaves = 0;    // reductions: n of T(n)
-  double scale = 1.0;         // reductions: one final factor
-  std::uint64_t sequence = 0;
+  std::int32_t root = -1;  // reduce, broadcast, gather, scatter; of send and receive: the other rank
+  // all_reduce, reduce, broadcast, send, receive: of the tensor; others: of one rank's part, or of all parts together
+  // where `parts` differ (all_to_all with parts: 0, for its numbers differ from rank to rank)
+  std::int64_t elements = 0;
+  std::uint64_t parts = 0;     // 0: all parts are equal; else a hash of Request::parts (all_to_all: 1)
+  std::int64_t leaves = 0;     // reductions: n of T(n)
+  double scale = 1.0;          // reductions: one final factor
+  std::uint64_t sequence = 0;  // of this communicator's collective calls; of send and receive: of this pair's messages
   friend bool operator==(const Call&, const Call&) = default;
 };
 
 [[nodiscard]] std::string_view name_of(Kind kind) noexcept;
 [[nodiscard]] std::string to_string(const Call& call);  // "all_reduce #1412 (26214400 × float32, sum)"
 
-// A call with this rank's memory, which must stay valid until the operation is done (the list of partials itself only
-// until start() returns).
+// A call with this rank's memory, which must stay valid until the operation is done (the spans' own memory only until
+// start() returns). `input` and `output` do not overlap, except that reductions may write to memory that a partial lies
+// in, and a root's own part in gather and scatter may already be in place. Parts lie one behind the other, by rank.
 struct Request {
   Call call{};
-  std::span<const Partial>
-      partials{};                    // reductions: those of subtrees_in(even_split(leaves, world_size, rank), leaves)
-  const std::byte* input = nullptr;  // all_gather: `elements`; broadcast on the root: `elements`
-  std::byte* output = nullptr;       // reductions may name memory that a partial lies in
+  // Reductions: those of subtrees_in(leaves that this rank owns, leaves), of which there may be none.
+  std::span<const Partial> partials{};
+  // Reductions: rank r owns leaves [leaf_bounds[r], leaf_bounds[r + 1]). Empty: even_split(leaves, world_size, r).
+  std::span<const std::int64_t> leaf_bounds{};
+  // Elements of each rank's part where they differ (reduce_scatter, all_gather, gather, scatter); all_to_all: of what
+  // goes to each rank.
+  std::span<const std::int64_t> parts{};
+  std::span<const std::int64_t> received_parts{};  // all_to_all: of what comes from each rank
+  // broadcast, scatter: the root's; gather, all_gather: this rank's part; all_to_all: parts by receiver; send
+  const std::byte* input = nullptr;
+  // all_reduce, broadcast, receive: whole; reduce, gather: the root's; reduce_scatter, scatter: this rank's part;
+  // all_gather, all_to_all: parts by origin
+  std::byte* output = nullptr;
 };
 
 enum class FailureKind { mismatch, timeout, peer_died, aborted, native };
@@ -59,8 +90,17 @@ struct Failure {
 // The failure of two ranks that called different things, naming both.
 [[nodiscard]] Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b);
 
+// The failure of an all_to_all in which `from` sends `sent` elements to `to`, which expects `expected`.
+[[nodiscard]] Failure unequal_parts(int from, std::int64_t sent, int to, std::int64_t expected, const Call& call);
+
 struct BackendFailure {  // thrown by the functions below
   Failure failure;
+};
+
+enum class Advanced : std::uint8_t {
+  not_yet,  // waits for a peer
+  partly,   // has moved; more may be possible at once
+  fully,    // the operation is done
 };
 
 // A collective in flight on this rank: a state machine that somebody advances.
@@ -69,9 +109,9 @@ class Operation {
   virtual ~Operation() = default;
   // Gives it back to where it came from: a backend may keep operations for its next calls.
   virtual void release() { delete this; }
-  // Does what can be done without waiting, at most until `slice_end`, and returns whether all is done. Throws
-  // BackendFailure.
-  virtual bool advance(std::chrono::steady_clock::time_point slice_end) = 0;
+  // Does what can be done without waiting, at most until `slice_end`. Not called again once it has returned `fully`.
+  // Throws BackendFailure.
+  virtual Advanced advance(std::chrono::steady_clock::time_point slice_end) = 0;
   // The ranks that this one still waits for, for the message of a timeout.
   [[nodiscard]] virtual std::vector<int> missing() const = 0;
 };
@@ -88,8 +128,8 @@ struct Peer {
   int local_rank = 0;  // among the ranks of its node
 };
 
-// What the failure of `rank` is to its peers: a mismatch, a missing or a dead rank is everybody's; what else `rank` failed
-// of makes it a dead peer.
+// What the failure of `rank` is to its peers: a mismatch, a missing or a dead rank is everybody's; what else `rank`
+// failed of makes it a dead peer.
 [[nodiscard]] Failure seen_from_afar(Failure failure, int rank);
 
 // The failure of a rank whose process has ended.
@@ -110,8 +150,12 @@ class Backend {
   virtual void idle(std::chrono::nanoseconds waited) = 0;
   // Local. Zeroed, 64-byte aligned memory on which collectives copy as little as this backend can.
   [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(std::size_t bytes);
-  // Collective.
-  [[nodiscard]] virtual std::unique_ptr<Backend> duplicate() = 0;
+  // Collective. A backend for each set of ranks that give the same `color`, ordered by (key, rank); null on ranks with
+  // a negative color.
+  [[nodiscard]] virtual std::unique_ptr<Backend> split(int color, int key) = 0;
+  // Collective over the ranks that live, after a failure: a backend of those that came and live. By default throws
+  // UsageError that says why this backend cannot.
+  [[nodiscard]] virtual std::unique_ptr<Backend> shrink(std::chrono::milliseconds timeout);
   // Local. Tells the peers, where the backend can, that this rank gives up.
   virtual void fail(const Failure& failure) noexcept = 0;
   // Local. True for the first rank of this host that calls it, so that an error which all ranks meet is printed once.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 namespace lockstep {
 
@@ -26,5 +27,8 @@ class [[nodiscard]] Work {
  private:
   std::shared_ptr<State> state_;
 };
+
+// Waits for a group of works, in whatever order they end: a batch of sends and receives, say. Throws what first failed.
+void wait_all(std::span<Work> works);
 
 }  // namespace lockstep

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "lockstep/comm/backend.hpp"
+
+namespace lockstep::comm {
+
+// What a call without a reduction moves, seen from one rank, in elements: outgoing[p] of its input go to rank p,
+// incoming[p] of its output come from rank p (itself included). Ranges of nothing are empty.
+struct Moves {
+  std::vector<Range> outgoing;
+  std::vector<Range> incoming;
+};
+[[nodiscard]] Moves moves_of(const Request& request, int rank, int world_size);
+
+// A reduce_scatter's rows, by rank.
+[[nodiscard]] std::vector<Range> rows_of(const Request& request, int world_size);
+
+}  // namespace lockstep::comm

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm_call.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lockstep/base/mix.hpp"
+
+namespace lockstep::comm::shm {
+namespace {
+
+std::uint32_t fingerprint_of(const Call& call) {
+  const auto mix = [](std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kGoldenGamma; };
+  std::uint64_t hash = (static_cast<std::uint64_t>(call.kind) << 24) | (static_cast<std::uint64_t>(call.dtype) << 16) |
+                       (static_cast<std::uint64_t>(call.op) << 8) | static_cast<std::uint64_t>(call.order);
+  hash = mix(hash, static_cast<std::uint64_t>(static_cast<std::uint32_t>(call.root)) ^ call.parts);
+  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.elements));
+  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.leaves));
+  std::uint64_t scale = 0;
+  std::memcpy(&scale, &call.scale, sizeof scale);
+  hash = mix(hash ^ (hash >> 32), scale);
+  return static_cast<std::uint32_t>(hash >> 32);
+}
+
+}  // namespace
+
+void ShmCall::begin(const Request& request, std::uint64_t index) {
+  request_ = request;
+  index_ = index;
+  element_bytes_ = size_of(request.call.dtype);
+  fingerprint_ = fingerprint_of(request.call);
+  peers_reach_in_ = false;
+  lines_seen_ = 0;
+  prepare();
+  phase_ = try_publish() ? Phase::lines : Phase::waiting_for_line;
+}
+
+// A line may be written again when every peer is done with the call that was in it.
+bool ShmCall::try_publish() {
+  if (index_ >= kLines) {
+    const std::uint64_t needed = index_ - kLines + 1;
+    for (int peer = 0; peer < world_size(); ++peer) {
+      if (peer == rank()) continue;
+      std::uint64_t& known = backend_.peer_finished_[static_cast<std::size_t>(peer)];
+      if (known < needed) known = backend_.of(peer).finished.value.load(std::memory_order_acquire);
+      if (known < needed) return false;
+    }
+    if (backend_.finished_ < needed) return false;
+  }
+  Line& line = backend_.own().lines[index_ % kLines];
+  line.fingerprint = fingerprint_;
+  line.done = static_cast<std::uint32_t>(backend_.finished_);
+  line.call = request_.call;
+  fill_line(line);
+  line.published.store(index_ + 1, std::memory_order_release);
+  backend_.group_->wake_peers();
+  return true;
+}
+
+bool ShmCall::lines_are_there() {
+  for (; lines_seen_ < world_size(); ++lines_seen_) {
+    if (lines_seen_ == rank()) continue;
+    const Line& line = line_of(lines_seen_);
+    if (line.published.load(std::memory_order_acquire) != index_ + 1) return false;
+    if (line.fingerprint != fingerprint_) {
+      const int low = std::min(lines_seen_, rank());
+      const int high = std::max(lines_seen_, rank());
+      throw BackendFailure{
+          mismatch(low, low == rank() ? request_.call : line.call, high, high == rank() ? request_.call : line.call)};
+    }
+    // 32 bits of the count are enough: a peer is never more than kLines calls away.
+    std::uint64_t& known = backend_.peer_finished_[static_cast<std::size_t>(lines_seen_)];
+    const auto ahead = static_cast<std::int32_t>(line.done - static_cast<std::uint32_t>(known));
+    if (ahead > 0) known += static_cast<std::uint64_t>(ahead);
+  }
+  return true;
+}
+
+void ShmCall::complete() {
+  phase_ = Phase::done;
+  backend_.finished_ = index_ + 1;
+  // Peers read it when they want a line of ours that is kLines calls old, or wait for us to leave their memory.
+  backend_.own().finished.value.store(index_ + 1, std::memory_order_release);
+}
+
+Advanced ShmCall::advance(std::chrono::steady_clock::time_point slice_end) {
+  if (phase_ == Phase::waiting_for_line && try_publish()) phase_ = Phase::lines;
+  auto moved = Advanced::not_yet;
+  if (phase_ == Phase::lines) {
+    if (backend_.finished_ != index_ || !lines_are_there()) return moved;
+    moved = Advanced::partly;
+    if (start_data()) {
+      complete();
+      return Advanced::fully;
+    }
+    phase_ = Phase::data;
+  }
+  if (phase_ == Phase::data) {
+    const Advanced advanced = move_until(slice_end);
+    if (advanced != Advanced::fully) return std::max(moved, advanced);
+    moved = Advanced::partly;
+    if (!peers_reach_in_) {
+      complete();
+      return Advanced::fully;
+    }
+    // Counted as finished before it is: peers wait for exactly this, and our line is not needed any more.
+    publish(&Channel::finished, index_ + 1);
+    phase_ = Phase::leaving;
+  }
+  if (phase_ == Phase::leaving && peers_have_left()) {
+    complete();
+    return Advanced::fully;
+  }
+  return moved;
+}
+
+bool ShmCall::peers_have_left() {
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    std::uint64_t& known = backend_.peer_finished_[static_cast<std::size_t>(peer)];
+    if (known <= index_) known = backend_.of(peer).finished.value.load(std::memory_order_acquire);
+    if (known <= index_) return false;
+  }
+  return true;
+}
+
+Places ShmCall::places_of(int peer) const {
+  Places places;
+  std::memcpy(&places, line_of(peer).payload.data(), sizeof places);
+  return places;
+}
+
+bool ShmCall::peers_reached(Counter Channel::*counter, std::uint64_t value) const {
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer != rank() && (backend_.of(peer).*counter).value.load(std::memory_order_acquire) < value) return false;
+  }
+  return true;
+}
+
+void ShmCall::publish(Counter Channel::*counter, std::uint64_t value) {
+  (backend_.own().*counter).value.store(value, std::memory_order_release);
+  backend_.group_->wake_peers();
+}
+
+std::vector<int> ShmCall::missing() const {
+  std::vector<int> ranks;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    const bool here = line_of(peer).published.load(std::memory_order_acquire) >= index_ + 1;
+    const bool left = backend_.of(peer).finished.value.load(std::memory_order_acquire) > index_;
+    if (phase_ == Phase::lines || phase_ == Phase::waiting_for_line ? !here : !left) ranks.push_back(peer);
+  }
+  return ranks;
+}
+
+}  // namespace lockstep::comm::shm

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of ShmReduction that works on ordinary memory: through a ring of cells that stays in the cache.
+#include <algorithm>
+#include <cstring>
+
+#include "../kernels.hpp"
+#include "shm_reduction.hpp"
+
+namespace lockstep::comm::shm {
+namespace {
+
+constexpr std::size_t kResultAt = kCellBytes / 2;  // in a cell: inputs before, the reduced slice behind
+
+}  // namespace
+
+// All counts follow from the call, so that every rank has the same chunks.
+void ShmReduction::plan_chunks() {
+  std::size_t bytes_per_element = element_bytes_ * static_cast<std::size_t>(plan_->most_partials) * rows_.size();
+  const std::size_t room = is(Kind::reduce_scatter) ? kCellBytes : kResultAt;
+  std::int64_t longest = 0;
+  for (const Range& row : rows_) longest = std::max(longest, row.size());
+  const auto line = static_cast<std::int64_t>(64 / element_bytes_);
+  chunk_size_ = std::max(static_cast<std::int64_t>(room / bytes_per_element) / line * line, line);
+  chunks_ = (longest + chunk_size_ - 1) / chunk_size_;
+  base_ = backend_.chunks_;
+  backend_.chunks_ += static_cast<std::uint64_t>(chunks_);
+  copied_ = reduced_ = consumed_ = 0;
+}
+
+Range ShmReduction::in_chunk(std::int64_t chunk, int row) const {
+  const Range whole = rows_[static_cast<std::size_t>(row)];
+  return {std::min(whole.first + chunk * chunk_size_, whole.last),
+          std::min(whole.first + (chunk + 1) * chunk_size_, whole.last)};
+}
+
+std::byte* ShmReduction::cell(int peer, std::int64_t chunk) const {
+  return backend_.of(peer).cells[(base_ + static_cast<std::uint64_t>(chunk)) % kCells].data();
+}
+
+Advanced ShmReduction::staged_until(std::chrono::steady_clock::time_point slice_end) {
+  const bool has_results = !is(Kind::reduce_scatter);
+  auto advanced = Advanced::not_yet;
+  for (bool moved = true; moved;) {
+    moved = false;
+    const std::uint64_t next = base_ + static_cast<std::uint64_t>(copied_) + 1;
+    if (copied_ < chunks_ && copied_ - consumed_ < static_cast<std::int64_t>(kCells) &&
+        (next <= kCells || peers_reached(&Channel::consumed, next - kCells))) {
+      copy_in(copied_);
+      publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
+      moved = true;
+    }
+    if (reduced_ < copied_ && peers_reached(&Channel::copied, base_ + static_cast<std::uint64_t>(reduced_) + 1)) {
+      reduce_chunk(reduced_);
+      ++reduced_;
+      if (has_results) publish(&Channel::reduced, base_ + static_cast<std::uint64_t>(reduced_));
+      moved = true;
+    }
+    if (consumed_ < reduced_ &&
+        (!has_results || peers_reached(&Channel::reduced, base_ + static_cast<std::uint64_t>(consumed_) + 1))) {
+      copy_out(consumed_);
+      publish(&Channel::consumed, base_ + static_cast<std::uint64_t>(++consumed_));
+      moved = true;
+    }
+    if (consumed_ == chunks_) return Advanced::fully;
+    if (moved) advanced = Advanced::partly;
+    if (moved && std::chrono::steady_clock::now() >= slice_end) break;
+  }
+  return advanced;
+}
+
+// Layout of a cell: [partial][row][element of the chunk]; in reduce_scatter there is a row for each rank, else one.
+void ShmReduction::copy_in(std::int64_t chunk) {
+  const bool scatter = is(Kind::reduce_scatter);
+  std::byte* const start = cell(rank(), chunk);
+  const std::size_t row_bytes = bytes_of(chunk_size_);
+  for (std::size_t i = 0; i < partials_.size(); ++i) {
+    for (int peer = 0; peer < world_size(); ++peer) {
+      if (peer == rank()) continue;  // of our own slice only we have need, and we have it
+      const int row = scatter ? peer : 0;
+      const Range here = in_chunk(chunk, row);
+      const Range part = scatter ? here : slice_of(peer, here);
+      std::byte* const to = start + (i * rows_.size() + static_cast<std::size_t>(row)) * row_bytes;
+      std::memcpy(to + bytes_of(part.first - here.first), partials_[i].data + bytes_of(part.first),
+                  bytes_of(part.size()));
+    }
+  }
+}
+
+void ShmReduction::reduce_chunk(std::int64_t chunk) {
+  const Call& call = request_.call;
+  const bool scatter = is(Kind::reduce_scatter);
+  const int row = scatter ? rank() : 0;
+  const Range here = in_chunk(chunk, row);
+  const Range part = scatter ? here : slice_of(rank(), here);
+  const std::size_t row_bytes = bytes_of(chunk_size_);
+  inputs_.clear();
+  for (int peer = 0; peer < world_size(); ++peer) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(plan_->partials_of[static_cast<std::size_t>(peer)]); ++i) {
+      if (peer == rank()) {
+        inputs_.push_back(partials_[i].data + bytes_of(part.first));
+      } else {
+        inputs_.push_back(cell(peer, chunk) + (i * rows_.size() + static_cast<std::size_t>(row)) * row_bytes +
+                          bytes_of(part.first - here.first));
+      }
+    }
+  }
+  std::byte* const result = cell(rank(), chunk) + kResultAt;
+  std::byte* output = result;
+  if (scatter) {
+    output = request_.output + bytes_of(part.first - rows_[static_cast<std::size_t>(rank())].first);
+  } else if (gets_result(rank())) {
+    output = request_.output + bytes_of(part.first);
+  }
+  reduce_slice(inputs_, plan_->combines, part.size(), call.dtype, call.op, call.scale, output);
+  if (is(Kind::all_reduce)) std::memcpy(result, output, bytes_of(part.size()));
+}
+
+void ShmReduction::copy_out(std::int64_t chunk) {
+  if (is(Kind::reduce_scatter) || !gets_result(rank())) return;
+  const Range here = in_chunk(chunk, 0);
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    const Range part = slice_of(peer, here);
+    std::memcpy(request_.output + bytes_of(part.first), cell(peer, chunk) + kResultAt, bytes_of(part.size()));
+  }
+}
+
+}  // namespace lockstep::comm::shm
