@@ -36,7 +36,7 @@ std::vector<std::byte> reduce_with(const KernelTable& table, DType dtype, Reduce
   const std::vector<int> combines = combines_after(partials, inputs);
   std::vector<std::byte> output(bytes);
   table.reduce[static_cast<int>(dtype)][static_cast<int>(op)](pointers.data(), combines.data(), inputs, kElements,
-                                                              scale, output.data());
+                                                              scale, output.data(), nullptr, 0);
   return output;
 }
 

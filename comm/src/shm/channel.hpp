@@ -14,8 +14,9 @@
 namespace lockstep::comm::shm {
 
 inline constexpr std::size_t kInlineBytes = 48;
-inline constexpr std::uint64_t kLines = 8;           // calls that may be published before the oldest is done
-inline constexpr std::size_t kEagerBytes = 1 << 10;  // contributions that are published with their line
+inline constexpr std::uint64_t kLines = 8;          // calls that may be published before the oldest is done
+inline constexpr std::size_t kEagerBytes = 512;     // contributions that are published with their line, in a slot
+inline constexpr std::size_t kSlotBytes = 8 << 10;  // also room for a number for each of 1024 ranks
 inline constexpr std::size_t kCellBytes = 256 << 10;
 inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight
 
@@ -56,7 +57,7 @@ struct Channel {
   Counter consumed;                // chunks for which we need our peers' cells no more
   Counter finished;                // calls that are complete here
   Notice notice;
-  std::array<std::array<std::byte, kEagerBytes>, kLines> slots;
+  std::array<std::array<std::byte, kSlotBytes>, kLines> slots;
   std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
 

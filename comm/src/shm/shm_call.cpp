@@ -82,8 +82,6 @@ void ShmCall::complete() {
   backend_.finished_ = index_ + 1;
   // Peers read it when they want a line of ours that is kLines calls old, or wait for us to leave their memory.
   backend_.own().finished.value.store(index_ + 1, std::memory_order_release);
-  // Peers have read what the next call writes: having it back by then takes that out of the way of the next call.
-  own_lines(reinterpret_cast<const std::byte*>(&backend_.own().lines[(index_ + 1) % kLines]), sizeof(Line));
 }
 
 Advanced ShmCall::advance(std::chrono::steady_clock::time_point slice_end) {
