@@ -39,6 +39,14 @@ Mapping::Mapping(const FileDescriptor& memory_file) {
 
 Mapping::~Mapping() { munmap(base_, Arena::kReserved); }
 
+void Mapping::prepare_more(std::uint64_t end) noexcept {
+  const std::uint64_t until = round_up(end, kGrowth);  // its owner has backed that much
+#ifdef MADV_POPULATE_WRITE
+  madvise(base_ + prepared_, until - prepared_, MADV_POPULATE_WRITE);  // an older kernel refuses: pages come one by one
+#endif
+  prepared_ = until;
+}
+
 Doorbell& Mapping::doorbell() const noexcept { return *std::launder(reinterpret_cast<Doorbell*>(base_)); }
 
 Arena::Arena() : file_(memfd_create("lockstep", MFD_CLOEXEC)) {

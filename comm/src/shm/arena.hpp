@@ -27,10 +27,16 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
   [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+  // A peer's memory up to `end` will be used: maps its pages at once, instead of a fault for each inside a collective.
+  void prepare_until(std::uint64_t end) noexcept {
+    if (end > prepared_) prepare_more(end);
+  }
   [[nodiscard]] Doorbell& doorbell() const noexcept;
 
  private:
+  void prepare_more(std::uint64_t end) noexcept;
   std::byte* base_;
+  std::uint64_t prepared_ = 0;
 };
 
 // The memory that a rank shares with its peers on the host: a memfd, reserved in address space and backed page by page

@@ -30,6 +30,9 @@ class HostGroup {
     return mappings_[static_cast<std::size_t>(rank)]->at(offset);
   }
 
+  // Before much of a peer's memory, up to `end`, is used.
+  void prepare(int rank, std::uint64_t end) noexcept { mappings_[static_cast<std::size_t>(rank)]->prepare_until(end); }
+
   // Call after every store that a peer may wait for.
   void wake_peers() noexcept;
   // Pauses, yields or sleeps, the longer the more has been `waited`. Throws BackendFailure if a peer has died.

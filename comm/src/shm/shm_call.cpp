@@ -50,7 +50,7 @@ bool ShmCall::try_publish() {
   Line& line = backend_.own().lines[index_ % kLines];
   line.fingerprint = fingerprint_;
   line.done = static_cast<std::uint32_t>(backend_.finished_);
-  line.call = request_.call;
+  backend_.own().calls[index_ % kLines] = request_.call;
   fill_line(line);
   line.published.store(index_ + 1, std::memory_order_release);
   backend_.group_->wake_peers();
@@ -65,8 +65,9 @@ bool ShmCall::lines_are_there() {
     if (line.fingerprint != fingerprint_) {
       const int low = std::min(lines_seen_, rank());
       const int high = std::max(lines_seen_, rank());
+      const Call& theirs = backend_.of(lines_seen_).calls[index_ % kLines];
       throw BackendFailure{
-          mismatch(low, low == rank() ? request_.call : line.call, high, high == rank() ? request_.call : line.call)};
+          mismatch(low, low == rank() ? request_.call : theirs, high, high == rank() ? request_.call : theirs)};
     }
     // 32 bits of the count are enough: a peer is never more than kLines calls away.
     std::uint64_t& known = backend_.peer_finished_[static_cast<std::size_t>(lines_seen_)];
@@ -81,6 +82,8 @@ void ShmCall::complete() {
   backend_.finished_ = index_ + 1;
   // Peers read it when they want a line of ours that is kLines calls old, or wait for us to leave their memory.
   backend_.own().finished.value.store(index_ + 1, std::memory_order_release);
+  // Peers have read what the next call writes: having it back by then takes that out of the way of the next call.
+  own_lines(reinterpret_cast<const std::byte*>(&backend_.own().lines[(index_ + 1) % kLines]), sizeof(Line));
 }
 
 Advanced ShmCall::advance(std::chrono::steady_clock::time_point slice_end) {
