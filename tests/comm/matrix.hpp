@@ -40,4 +40,10 @@ void check_cells(Communicator& world, const std::vector<MatrixCell>& cells);
 // Collective. Calls whose (dtype, op) or scale has no meaning are refused, and the communicator stays good.
 void check_refusals(Communicator& world);
 
+// Collective. A sum over 12 leaves has the bits of the oracle, so the same ones at every number of ranks.
+void check_fixed_leaves(Communicator& world);
+
+// Collective. A tensor reduced in one call, or in many pieces that are in flight together, from other memory.
+void check_splits(Communicator& world);
+
 }  // namespace lockstep::testing

@@ -33,7 +33,12 @@ TEST_P(Matrix, reductions_give_the_bits_of_the_oracle) { check_samples_of(all_re
 TEST_P(Matrix, moves_give_the_bits_of_their_source) { check_samples_of(all_moves()); }
 TEST_P(Matrix, calls_without_meaning_are_refused) {
   const auto& [backend, world_size] = GetParam();
-  on_threads(backend, world_size, [](Communicator& world) { check_refusals(world); });
+  on_threads(backend, world_size, check_refusals);
+}
+
+TEST_P(Matrix, a_tensor_in_pieces_has_the_bits_of_the_whole) {
+  const auto& [backend, world_size] = GetParam();
+  on_threads(backend, world_size, check_splits);
 }
 
 // By tests/comm/matrix_all.
@@ -45,6 +50,15 @@ INSTANTIATE_TEST_SUITE_P(Threads, Matrix,
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + "_at_" + std::to_string(std::get<1>(instance.param));
                          });
+
+TEST(SameBits, at_every_number_of_ranks_with_the_leaves_fixed) {
+  for (const char* const backend : {"local", "shm"}) {
+    for (int world_size = 1; world_size <= 8; ++world_size) {
+      SCOPED_TRACE(std::string(backend) + " at " + std::to_string(world_size));
+      on_threads(backend, world_size, check_fixed_leaves);
+    }
+  }
+}
 
 template <class T>
 std::vector<T> as(const Bytes& bytes) {
