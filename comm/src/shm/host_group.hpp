@@ -43,7 +43,10 @@ class HostGroup {
   [[nodiscard]] std::atomic<std::uint32_t>& claims() const noexcept;
 
  private:
-  void sleep(std::chrono::microseconds at_most);
+  // To sleep takes two calls: the first says so to the peers, and the caller looks once more in between.
+  void sleep(std::chrono::nanoseconds at_most) noexcept;
+  void arm() noexcept;
+  void disarm() noexcept;
   void throw_if_peer_died();
 
   int rank_;
@@ -52,6 +55,7 @@ class HostGroup {
   std::vector<std::shared_ptr<Mapping>> mappings_;
   std::unique_ptr<PeerWatch> watch_;  // null: ranks are threads
   bool oversubscribed_;               // then a spinning rank keeps its peers from running
+  bool armed_ = false;                // our doorbell says that we sleep
   std::uint32_t seen_rings_ = 0;
   std::chrono::steady_clock::time_point last_watch_{};
 };
