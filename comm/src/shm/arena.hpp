@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +10,7 @@
 #include <span>
 
 #include "lockstep/base/file.hpp"
+#include "memory_limits.hpp"
 
 namespace lockstep::comm::shm {
 
@@ -38,12 +41,18 @@ class Mapping {
   std::uint64_t prepared_ = 0;
 };
 
+// What an arena asks of the system; tests answer for it.
+struct MemorySource {
+  std::uint64_t (*available)() = available_memory;
+  int (*reserve)(int file, int mode, off_t offset, off_t bytes) = fallocate;
+};
+
 // The memory that a rank shares with its peers on the host: a memfd, reserved in address space and backed page by page
 // as it is allocated, so that peers map it once. Not thread-safe.
 class Arena {
  public:
   static constexpr std::uint64_t kReserved = std::uint64_t{1} << 36;  // bytes of address space, not of memory
-  Arena();                                                            // Throws IoError.
+  explicit Arena(const MemorySource& source = {});                    // Throws IoError.
 
   // 128-byte aligned, zeroed, touched here first. Lives as long as the arena. Throws IoError with the bytes that were
   // asked for and those that are available: a page that cannot be had later would be a SIGBUS.
@@ -58,6 +67,7 @@ class Arena {
   [[nodiscard]] const std::shared_ptr<Mapping>& shared_mapping() const noexcept { return mapping_; }
 
  private:
+  MemorySource source_;
   FileDescriptor file_;
   std::shared_ptr<Mapping> mapping_;
   std::uint64_t used_ = 0;
