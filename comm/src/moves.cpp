@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "moves.hpp"
 
+#include <algorithm>
 #include <span>
 
 namespace lockstep::comm {
 namespace {
+
+constexpr std::size_t kLineBytes = 64;
 
 // Parts of the given sizes, or of `elements` each, one behind the other.
 std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t elements, int world_size) {
@@ -19,6 +22,13 @@ std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t el
 }
 
 }  // namespace
+
+Range slice_of(Range elements, int slices, int index, std::size_t element_bytes) {
+  const auto line = static_cast<std::int64_t>(kLineBytes / element_bytes);
+  const Range lines = even_split((elements.size() + line - 1) / line, slices, index);
+  return {elements.first + std::min(lines.first * line, elements.size()),
+          elements.first + std::min(lines.last * line, elements.size())};
+}
 
 std::vector<Range> rows_of(const Request& request, int world_size) {
   return in_a_row(request.parts, request.call.elements, world_size);

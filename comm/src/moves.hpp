@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "lockstep/comm/backend.hpp"
@@ -14,6 +15,10 @@ struct Moves {
   std::vector<Range> incoming;
 };
 [[nodiscard]] Moves moves_of(const Request& request, int rank, int world_size);
+
+// Slice `index` of `slices` of these elements. Slices begin at cache lines, counted from the first element, so that no
+// two ranks write to one.
+[[nodiscard]] Range slice_of(Range elements, int slices, int index, std::size_t element_bytes);
 
 // A reduce_scatter's rows, by rank.
 [[nodiscard]] std::vector<Range> rows_of(const Request& request, int world_size);

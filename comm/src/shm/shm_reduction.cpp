@@ -11,7 +11,6 @@ namespace lockstep::comm::shm {
 namespace {
 
 constexpr std::size_t kPieceBytes = 64 << 10;  // between two looks at the clock
-constexpr std::size_t kLineBytes = 64;         // slices begin at cache lines, so that no two ranks write to one
 
 }  // namespace
 
@@ -91,10 +90,7 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
 }
 
 Range ShmReduction::slice_of(int rank, Range elements) const {
-  const auto unit = static_cast<std::int64_t>(kLineBytes / element_bytes_);
-  const Range units = even_split((elements.size() + unit - 1) / unit, world_size(), rank);
-  return {elements.first + std::min(units.first * unit, elements.size()),
-          elements.first + std::min(units.last * unit, elements.size())};
+  return comm::slice_of(elements, world_size(), rank, element_bytes_);
 }
 
 Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point slice_end) {
