@@ -50,10 +50,15 @@ std::string to_string(const Call& call) {
 }
 
 Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b) {
+  const bool message = is_between_two(call_a.kind);
   return {.kind = FailureKind::mismatch,
-          .why = fmt::format("ranks called different collectives: rank {}: {}; rank {}: {}", rank_a, to_string(call_a),
-                             rank_b, to_string(call_b)),
-          .fix = "all ranks must call the same collectives in the same order, with the same arguments",
+          .why = fmt::format("{}: rank {}: {}; rank {}: {}",
+                             message ? "a send and its receive differ" : "ranks called different collectives", rank_a,
+                             to_string(call_a), rank_b, to_string(call_b)),
+          .fix = message
+                     ? "a receive must have the dtype and the number of elements of its send; the n-th send from one "
+                       "rank to another meets the n-th receive"
+                     : "all ranks must call the same collectives in the same order, with the same arguments",
           .culprit = rank_b};
 }
 

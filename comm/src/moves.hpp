@@ -23,4 +23,12 @@ struct Moves {
 // A reduce_scatter's rows, by rank.
 [[nodiscard]] std::vector<Range> rows_of(const Request& request, int world_size);
 
+// A send of at most so much is done before its receive is called: the backend keeps the bytes for the receiver.
+inline constexpr std::size_t kKeptBytes = 448;
+
+// Whether a send and its receive fit together.
+[[nodiscard]] inline bool agree(const Call& send, const Call& receive) noexcept {
+  return send.dtype == receive.dtype && send.elements == receive.elements;
+}
+
 }  // namespace lockstep::comm

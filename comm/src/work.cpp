@@ -127,13 +127,12 @@ void Work::State::wait() {
       continue;
     }
     if (moved) continue;
-    if (progress->observer != nullptr) progress->observer->before_wait();
+    const Waiting waiting(progress->observer);
     try {
       communicator->backend->idle(now - moved_last);
     } catch (const comm::BackendFailure& thrown) {
       error = caught([&] { communicator->fail(subject(), thrown.failure); });
     }
-    if (progress->observer != nullptr) progress->observer->after_wait();
   }
 }
 

@@ -53,6 +53,22 @@ class ProgressEngine {
   std::vector<std::shared_ptr<Work::State>> in_flight_;  // in the order of their start
 };
 
+// While this lives, the observer takes this rank for waiting.
+class Waiting {
+ public:
+  explicit Waiting(WaitObserver* observer) : observer_(observer) {
+    if (observer_ != nullptr) observer_->before_wait();
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() {
+    if (observer_ != nullptr) observer_->after_wait();
+  }
+
+ private:
+  WaitObserver* observer_;
+};
+
 struct Work::State {
   std::shared_ptr<CommunicatorState> communicator;
   std::shared_ptr<ProgressEngine> progress;
