@@ -9,8 +9,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// So much rides in the messages of mpi by which all ranks agree on a call: two levels would only add to them.
-constexpr std::size_t kFlatBytes = 448;
 // Waits of the inner backend beyond this may sleep, and messages from other nodes would not wake it.
 constexpr auto kAwake = std::chrono::microseconds(200);
 
@@ -34,7 +32,8 @@ class NodesBackend final : public Backend {
 
   [[nodiscard]] OperationPtr start(const Request& request) override {
     const Call& call = request.call;
-    const bool small = static_cast<std::size_t>(call.elements) * size_of(call.dtype) <= kFlatBytes;
+    // So much rides in the messages of mpi by which all ranks agree on a call: two levels would only add to them.
+    const bool small = static_cast<std::size_t>(call.elements) * size_of(call.dtype) <= kKeptBytes;
     if (!request.agree_only && !small) {
       if (is_reduction(call.kind)) return OperationPtr(new NodesReduction(parts_, request));
       const bool for_all = call.kind == Kind::broadcast || call.kind == Kind::all_gather;

@@ -50,6 +50,14 @@ struct alignas(128) Notice {
   std::array<char, 250> fix{};
 };
 
+// How the survivors of a failure agree who is left (shm_shrink.cpp).
+struct alignas(128) Census {
+  std::atomic<std::uint64_t> announced{0};  // where the writer's channel of the smaller communicator lies; written last
+  std::uint64_t proposal = 0;               // where its list of such channels lies, by rank; 0 for those left out
+  std::atomic<std::uint32_t> decided{0};    // rank 0's: whose proposal holds, plus 1. All write to it, even when that
+                                            // process is dead: its memory lives as long as somebody maps it.
+};
+
 struct Channel {
   std::array<Line, kLines> lines;
   Counter copied;    // chunks whose inputs are in our cells
@@ -57,6 +65,8 @@ struct Channel {
   Counter consumed;  // chunks of which we need nothing more
   Counter finished;  // calls that are complete here
   Notice notice;
+  Census census;
+  std::atomic<std::uint32_t> claims{0};  // rank 0's: how many ranks have reported a failure
   std::array<std::array<std::byte, kEagerBytes>, kLines> slots;
   std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
