@@ -50,7 +50,7 @@ Communicator make_world(int rank, const Arenas& arenas, const Pipe& pids, std::c
 std::vector<pid_t> start_process_ranks(int ranks, const std::function<int(Communicator& world)>& body,
                                        std::chrono::milliseconds timeout) {
   Arenas arenas;
-  for (int rank = 0; rank < ranks; ++rank) arenas.push_back(comm::shm::make_world_arena());
+  for (int rank = 0; rank < ranks; ++rank) arenas.push_back(comm::shm::make_world_arena(ranks));
   const std::vector<Pipe> pids(static_cast<std::size_t>(ranks));
   std::vector<pid_t> children;
   for (int rank = 0; rank < ranks; ++rank) {
