@@ -302,6 +302,7 @@ std::optional<Communicator> Communicator::split(std::optional<int> color, int ke
   barrier();  // agrees that all ranks are here, under the deadline, before the backend's own collective
   std::unique_ptr<comm::Backend> part;
   try {
+    const Waiting waiting(impl_->progress->observer);
     part = impl_->state->backend->split(color.value_or(-1), key);
   } catch (const comm::BackendFailure& thrown) {
     impl_->state->fail(fmt::format("split into \"{}\"", name), thrown.failure);

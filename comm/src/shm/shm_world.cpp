@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm_world.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cassert>
+#include <utility>
 
 #include "memory_limits.hpp"
 #include "shm_backend.hpp"
@@ -37,6 +39,21 @@ std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::
   }
   return make_backend(std::make_shared<HostGroup>(rank, std::move(peers), std::move(arena), std::move(mappings),
                                                   std::move(watch), cpus));
+}
+
+std::string several_hosts(const std::vector<Peer>& peers) {
+  for (std::size_t rank = 0; rank < peers.size(); ++rank) {
+    if (peers[rank].node == peers[0].node) continue;
+    return fmt::format("the ranks are on several hosts: rank 0 on {}, rank {} on {}", peers[0].host, rank,
+                       peers[rank].host);
+  }
+  return "";
+}
+
+UsageError shm_refused(std::string why_not) {
+  return UsageError({.what = "comm.backend=shm",
+                     .why = std::move(why_not),
+                     .fix = "leave comm.backend out: shm is taken where it can be, else mpi"});
 }
 
 std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size) {
