@@ -13,7 +13,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "comm/process_ranks.hpp"
+#include "comm/shm_processes.hpp"
 #include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 #include "shm/arena.hpp"
@@ -138,7 +138,7 @@ std::vector<std::string> errors_of_processes(int ranks, int victim, const std::f
   const std::size_t bytes = kLongest * static_cast<std::size_t>(ranks);
   auto* const shared =
       static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  const auto pids = start_process_ranks(ranks, [&](Communicator& world) {
+  ShmProcesses processes(ranks, std::chrono::seconds(20), [&](Communicator& world) {
     try {
       body(world);
     } catch (const Error& error) {
@@ -147,10 +147,9 @@ std::vector<std::string> errors_of_processes(int ranks, int victim, const std::f
     return 0;
   });
   for (int rank = 0; rank < ranks; ++rank) {
-    if (rank != victim) waitpid(pids[static_cast<std::size_t>(rank)], nullptr, 0);
+    if (rank == victim) continue;
+    EXPECT_TRUE(processes.wait(rank, std::chrono::steady_clock::now() + std::chrono::seconds(30)));
   }
-  kill(pids[static_cast<std::size_t>(victim)], SIGKILL);
-  waitpid(pids[static_cast<std::size_t>(victim)], nullptr, 0);
   std::vector<std::string> errors;
   for (int rank = 0; rank < ranks; ++rank) errors.emplace_back(shared + kLongest * static_cast<std::size_t>(rank));
   munmap(shared, bytes);

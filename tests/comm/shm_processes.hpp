@@ -22,10 +22,11 @@ template <class T>
   return {bytes, static_cast<T*>(bytes.get())};
 }
 
-// Ranks over shm that are processes, which a test kills, stops and waits for.
+// The ranks of a communicator over shm as processes, without a launcher, so that a test can kill and stop them.
 class ShmProcesses {
  public:
-  // As start_process_ranks().
+  // What `body` returns is the process's exit code; 1 if it throws. Returns when all ranks have formed the
+  // communicator.
   ShmProcesses(int ranks, std::chrono::milliseconds timeout, const std::function<int(Communicator& world)>& body);
   ShmProcesses(const ShmProcesses&) = delete;
   ShmProcesses& operator=(const ShmProcesses&) = delete;
