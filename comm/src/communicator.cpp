@@ -69,6 +69,8 @@ Communicator::Impl::Impl(std::unique_ptr<comm::Backend> backend, std::string nam
   state->flight = flight::add_group(*state->backend, state->name, parent, branch);
 }
 
+Communicator::Impl::~Impl() { state->flight->open.store(false, std::memory_order_relaxed); }
+
 std::uint64_t Communicator::Impl::next_sequence(const comm::Call& call) {
   if (!comm::is_between_two(call.kind)) return next_sequence_++;
   auto& of_pairs = call.kind == Kind::send ? next_sent_ : next_received_;

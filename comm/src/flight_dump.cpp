@@ -96,13 +96,14 @@ std::string text_of(const Json& json) {  // labels may be cut inside a letter, a
 
 }  // namespace
 
-std::string dump_text(const Rank& rank, std::string_view reason, const std::vector<const Group*>& groups,
+std::string dump_text(std::string_view reason, const std::vector<const Group*>& groups,
                       const std::vector<Entry>& entries) {
   const WallClock clock;
-  const comm::Peer& own = rank.peers[static_cast<std::size_t>(rank.rank)];
+  const Root& root = *groups.front()->root;
+  const comm::Peer& own = root.peers[static_cast<std::size_t>(root.rank)];
   Json header{{"schema_version", 1},
-              {"rank", rank.rank},
-              {"world_size", rank.world_size},
+              {"rank", root.rank},
+              {"world_size", root.world_size},
               {"host", own.host},
               {"pid", own.pid},
               {"reason", reason},
@@ -110,7 +111,7 @@ std::string dump_text(const Rank& rank, std::string_view reason, const std::vect
               {"recorded", recorded()},
               {"ranks", Json::array()},
               {"communicators", Json::array()}};
-  for (const comm::Peer& peer : rank.peers) header["ranks"].push_back({{"host", peer.host}, {"pid", peer.pid}});
+  for (const comm::Peer& peer : root.peers) header["ranks"].push_back({{"host", peer.host}, {"pid", peer.pid}});
   std::map<std::uint32_t, std::size_t> indices;
   for (const Group* const group : groups) {
     indices[group->number] = indices.size();

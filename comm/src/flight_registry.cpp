@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/error.hpp"
@@ -19,9 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whose files are written.
-constexpr int kProcess = -1;  // the one rank of this process; ranks that are threads go by their number
-constexpr int kEverybody = -2;
+constexpr int kProcess = -1;
+constexpr int kEverybody = -2;  // all owners
 
 class Registry {
  public:
@@ -34,14 +34,13 @@ class Registry {
 
  private:
   void forget_unused();
-  Rank& add_root(const comm::Backend& backend, int owner);
-  void write(const fs::path& folder, int owner, const Rank& rank, std::string_view reason) const;
+  std::shared_ptr<Root> add_root(const comm::Backend& backend, const std::string& name);
+  [[nodiscard]] std::map<int, std::vector<const Group*>> groups_of_owners() const;
   [[nodiscard]] fs::path folder() const;
 
   std::mutex mutex_;
   fs::path folder_;                             // guarded, like all below
-  std::map<int, Rank> ranks_;                   // by owner
-  std::map<int, fs::path> written_;             // by owner: where its file was last written to
+  std::map<std::pair<int, int>, int> roots_;    // how many there were, by owner and size
   std::vector<std::shared_ptr<Group>> groups_;  // those with calls in the ring, at least
   std::uint32_t next_number_ = 0;
 };
@@ -52,21 +51,22 @@ Registry& registry() {
   return the_only_one;
 }
 
-Rank& Registry::add_root(const comm::Backend& backend, int owner) {
-  Rank& rank = ranks_[owner];
-  if (rank.roots++ == 0) {
-    rank.rank = backend.rank();
-    rank.world_size = backend.world_size();
-    rank.peers = backend.peers();
-  }
-  return rank;
+std::shared_ptr<Root> Registry::add_root(const comm::Backend& backend, const std::string& name) {
+  const int owner = backend.name() == "local" ? backend.rank() : kProcess;
+  // A rank that is a thread is in all jobs of as many threads, so that all of a job's ranks count alike.
+  const int earlier = roots_[owner == kProcess ? std::pair(kProcess, 0) : std::pair(owner, backend.world_size())]++;
+  return std::make_shared<Root>(Root{.id = earlier == 0 ? name : fmt::format("{}~{}", name, earlier),
+                                     .owner = owner,
+                                     .rank = backend.rank(),
+                                     .world_size = backend.world_size(),
+                                     .peers = backend.peers()});
 }
 
 void Registry::forget_unused() {
   std::erase_if(groups_, [](const std::shared_ptr<Group>& group) {
-    if (group.use_count() > 1) return false;
-    if (group->dead_since == 0) group->dead_since = recorded() + 1;
-    return group->dead_since + kEntries < recorded();
+    if (group->open.load(std::memory_order_relaxed)) return false;
+    if (group->closed_at == 0) group->closed_at = recorded() + 1;
+    return group->closed_at + kEntries < recorded();
   });
 }
 
@@ -75,14 +75,8 @@ std::shared_ptr<Group> Registry::add(const comm::Backend& backend, std::string n
   const std::lock_guard lock(mutex_);
   forget_unused();
   auto group = std::make_shared<Group>();
-  if (parent != nullptr) {
-    group->owner = parent->owner;
-    group->id = fmt::format("{}/{}", parent->id, branch);
-  } else {
-    group->owner = backend.name() == "local" ? backend.rank() : kProcess;
-    const int earlier = add_root(backend, group->owner).roots - 1;
-    group->id = earlier == 0 ? name : fmt::format("{}~{}", name, earlier);
-  }
+  group->root = parent != nullptr ? parent->root : add_root(backend, name);
+  group->id = parent != nullptr ? fmt::format("{}/{}", parent->id, branch) : group->root->id;
   group->number = next_number_++;
   group->name = std::move(name);
   group->backend = backend.name();
@@ -102,13 +96,17 @@ fs::path Registry::folder() const {
   return given ? fs::absolute(*given) : folder_;
 }
 
-void Registry::write(const fs::path& folder, int owner, const Rank& rank, std::string_view reason) const {
-  std::vector<const Group*> groups;
+// Of roots that are in use on some rank: those of jobs that have ended would only confuse.
+std::map<int, std::vector<const Group*>> Registry::groups_of_owners() const {
+  std::set<std::pair<std::string, int>> in_use;
   for (const auto& group : groups_) {
-    if (group->owner == owner) groups.push_back(group.get());
+    if (group->open.load(std::memory_order_relaxed)) in_use.emplace(group->root->id, group->root->world_size);
   }
-  write_file_durably(folder / fmt::format("flight-rank-{}.json", rank.rank),
-                     dump_text(rank, reason, groups, snapshot()));
+  std::map<int, std::vector<const Group*>> groups;
+  for (const auto& group : groups_) {
+    if (in_use.contains({group->root->id, group->root->world_size})) groups[group->root->owner].push_back(group.get());
+  }
+  return groups;
 }
 
 void Registry::dump(const fs::path& folder, int owner, std::string_view reason) {
@@ -116,11 +114,12 @@ void Registry::dump(const fs::path& folder, int owner, std::string_view reason) 
   std::error_code error;
   fs::create_directory(folder, error);
   if (error) throw IoError({.what = "folder " + folder.string(), .why = "it cannot be made: " + error.message()});
-  for (const auto& [key, rank] : ranks_) {
+  for (const auto& [key, groups] : groups_of_owners()) {
     // A rank that is a thread may never come to write its own.
-    if (owner != kEverybody && owner != key && written_[key] == folder) continue;
-    write(folder, key, rank, reason);
-    written_[key] = folder;
+    Root& root = *groups.front()->root;
+    if (owner != kEverybody && owner != key && root.written_to == folder) continue;
+    write_file_durably(folder / fmt::format("flight-rank-{}.json", root.rank), dump_text(reason, groups, snapshot()));
+    root.written_to = folder;
   }
 }
 
@@ -133,7 +132,7 @@ std::string Registry::note_failure(Group& group, const comm::Failure& failure) {
   }
   if (to.empty()) return {};
   try {
-    dump(to, group.owner, "failure");
+    dump(to, group.root->owner, "failure");
     return fmt::format("for the last calls of every rank: lockstep recorder merge {}", to.string());
   } catch (const Error& error) {
     return fmt::format("(the flight recorder could not be written: {}: {})", error.text().what, error.text().why);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,25 +20,29 @@ struct NotedFailure {
   TimePoint time{};
 };
 
-// A rank of a job. A process is one, unless its ranks are threads.
-struct Rank {
+// A communicator that was not made from another one, with all that were made from it: a job, as far as one process can
+// tell. Its ranks are those that files are written for.
+struct Root {
+  std::string id{};
+  int owner = 0;  // whose calls these are: kProcess, or the rank, if ranks are threads of this process
   int rank = 0;
   int world_size = 1;
-  std::vector<comm::Peer> peers{};  // of all its job
-  int roots = 0;                    // communicators not made from others
+  std::vector<comm::Peer> peers{};
+  std::filesystem::path written_to{};  // guarded by the registry's lock: the folder of this rank's file
 };
 
 // A communicator, as this rank's file tells of it.
 struct Group {
   std::uint32_t number = 0;  // in this process
-  std::string id{};          // the same on all of its ranks, and on no others
+  std::shared_ptr<Root> root{};
+  std::string id{};  // the same on all of its ranks, and on no others
   std::string name{};
   std::string backend{};
   int rank = 0;
   int world_size = 1;
-  int owner = 0;                              // key of the Rank
   std::optional<NotedFailure> failure{};      // guarded by the registry's lock
-  std::uint64_t dead_since = 0;               // guarded by the registry's lock: recorded() when found unused
+  std::uint64_t closed_at = 0;                // guarded by the registry's lock: recorded() when found closed
+  std::atomic<bool> open{true};               // until its Communicator is destroyed
   std::atomic<std::uint64_t> collectives{0};  // called so far; tells that one was never called when the ring forgot it
 
   Mark record(const comm::Call& call, std::string_view label, TimePoint started) noexcept {
@@ -64,8 +69,8 @@ void listen_if_asked();
 // Local. For request_flight_dump(): writes the files, or says on standard error why not.
 void dump_as_requested() noexcept;
 
-// The text of one rank's file. `groups`: of that rank, with their calls.
-[[nodiscard]] std::string dump_text(const Rank& rank, std::string_view reason, const std::vector<const Group*>& groups,
+// The text of one rank's file. `groups`: those of that rank, at least one.
+[[nodiscard]] std::string dump_text(std::string_view reason, const std::vector<const Group*>& groups,
                                     const std::vector<Entry>& entries);
 
 }  // namespace lockstep::flight

@@ -5,6 +5,7 @@ merge` names it and the call. desync_program.cpp tells what the ways are."""
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import unittest
@@ -83,6 +84,25 @@ class Merge(unittest.TestCase):
     def test_a_rank_that_never_waits_writes_its_file_on_a_signal(self):
         self.place.environment["LOCKSTEP_FLIGHT_SIGNAL"] = "1"
         self.check("busy", "never_called", FIRST, f'its last call was barrier #{3 * STEP - 1} on "work" (done)')
+
+    def test_a_job_that_runs_writes_its_files_on_sigusr2(self):
+        self.place.environment["LOCKSTEP_FLIGHT_SIGNAL"] = "1"
+        folder = self.place / "runs"
+        job = self.place.start(*jobs.LOCKSTEP, RANKS, jobs.BIN / "desync_program", f"run.dir={folder}",
+                               f"comm.backend={BACKEND}", "desync.kind=busy")
+        job.wait_until(lambda: "run folder" in job.text(), "its start")
+        job.signal(signal.SIGUSR2)
+        files = [folder / f"flight/flight-rank-{rank}.json" for rank in range(RANKS)]
+        job.wait_until(lambda: all(file.exists() for file in files), "its files")
+        for rank, file in enumerate(files):
+            dump = json.loads(file.read_text())
+            self.assertEqual((dump["schema_version"], dump["rank"], dump["reason"]), (1, rank, "request"))
+            self.assertEqual(dump["communicators"][0]["id"], "world")
+            for call in dump["calls"]:
+                self.assertLessEqual(call["started"], dump["time"])
+                self.assertTrue(call["text"].startswith(f'{call["fingerprint"]["kind"]} #{call["sequence"]}'))
+        self.place.end_processes()
+        job.finish()
 
 
 if __name__ == "__main__":
