@@ -306,7 +306,13 @@ std::optional<Communicator> Communicator::split(std::optional<int> color, int ke
   }
   impl_->state->throw_if_failed();
   barrier();  // agrees that all ranks are here, under the deadline, before the backend's own collective
-  std::unique_ptr<comm::Backend> part = impl_->state->backend->split(color.value_or(-1), key);
+  std::unique_ptr<comm::Backend> part;
+  try {
+    const Waiting waiting(impl_->progress->observer);
+    part = impl_->state->backend->split(color.value_or(-1), key);
+  } catch (const comm::BackendFailure& thrown) {
+    impl_->state->fail(fmt::format("split into \"{}\"", name), thrown.failure);
+  }
   if (!part) return std::nullopt;
   const std::uint64_t calls = impl_->state->flight->collectives.load(std::memory_order_relaxed);  // the same on all
   return made_from_this(std::move(part), std::move(name), fmt::format("{}.{}", calls, *color));

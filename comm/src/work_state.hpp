@@ -26,8 +26,7 @@ struct CommunicatorState {
   // Remembers the first error, tells the peers, and throws that first error.
   // `subject` is describe(…) of the call that failed.
   [[noreturn]] void fail(std::string subject, const comm::Failure& failure);
-  [[noreturn]] void fail_by_timeout(std::string subject, const std::vector<int>& missing,
-                                    std::chrono::milliseconds waited);
+  [[noreturn]] void fail_by_timeout(const Work::State& work, std::chrono::milliseconds waited);
   void throw_if_failed() const {
     if (error) std::rethrow_exception(error);
   }
@@ -50,6 +49,22 @@ class ProgressEngine {
 
  private:
   std::vector<std::shared_ptr<Work::State>> in_flight_;  // in the order of their start
+};
+
+// While this lives, the observer takes this rank for waiting.
+class Waiting {
+ public:
+  explicit Waiting(WaitObserver* observer) : observer_(observer) {
+    if (observer_ != nullptr) observer_->before_wait();
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() {
+    if (observer_ != nullptr) observer_->after_wait();
+  }
+
+ private:
+  WaitObserver* observer_;
 };
 
 struct Work::State {

@@ -3,29 +3,14 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <exception>
-#include <functional>
 #include <random>
-#include <thread>
 
 #include "comm/collective_cases.hpp"
+#include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
-#include "shm/shm_world.hpp"
 
 namespace lockstep::testing {
 namespace {
-
-void on_shm_threads(int world_size, const std::function<void(Communicator&)>& body) {
-  auto backends = comm::shm::make_shm_threads(world_size);
-  std::vector<std::thread> threads;
-  for (auto& backend : backends) {
-    threads.emplace_back([&body, &backend] {
-      Communicator world(std::move(backend), "world", std::chrono::seconds(60));
-      body(world);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 class ShmCollectives : public ::testing::TestWithParam<CollectiveCase> {};
 

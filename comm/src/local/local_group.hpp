@@ -3,11 +3,12 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
+#include <tuple>
 #include <vector>
 
 #include "lockstep/comm/backend.hpp"
@@ -27,23 +28,47 @@ struct LocalDomain {
     ++changes;
     changed.notify_all();
   }
+
+  void throw_if_failed(std::unique_lock<std::mutex>& lock) {
+    if (!failure) return;
+    // A peer may still be writing to our memory, which the caller frees next; after a failure nobody starts again.
+    changed.wait(lock, [&] { return working == 0; });
+    throw BackendFailure{*failure};
+  }
+
+  // Fails all ranks, this one here.
+  [[noreturn]] void fail(const Failure& first) {
+    failure = first;
+    notify_locked();
+    throw BackendFailure{first};
+  }
+
+  // A data phase, without the lock.
+  template <class Body>
+  void work(std::unique_lock<std::mutex>& lock, Body body) {
+    ++working;
+    lock.unlock();
+    body();
+    lock.lock();
+    --working;
+    notify_locked();
+  }
 };
 
-// One collective of one group: who has come, with which memory.
-struct LocalExchange {
-  std::vector<const Request*> requests;  // by rank; null: not arrived. Guarded by the domain's mutex until all arrived
-  std::vector<char> shared;              // by rank: its share is done
-  int arrived = 0;
-  int finished = 0;
-};
+struct LocalExchange;  // local_collective.hpp
+struct LocalMessage;   // local_message.hpp
+struct LocalSplit;     // local_backend.cpp
 
-// The ranks of one communicator over the backend `local`.
+// The ranks of one communicator over the backend `local`. The maps hold what some have come to and others have not;
+// guarded by domain->mutex.
 struct LocalGroup {
   LocalGroup(std::shared_ptr<LocalDomain> shared, int size) : domain(std::move(shared)), world_size(size) {}
   std::shared_ptr<LocalDomain> domain;
   int world_size;
-  std::map<std::uint64_t, std::shared_ptr<LocalExchange>> exchanges;  // by sequence; guarded by domain->mutex
-  std::vector<std::shared_ptr<LocalGroup>> duplicates;                // guarded by domain->mutex
+  std::map<std::uint64_t, std::shared_ptr<LocalExchange>> exchanges;  // by sequence
+  std::map<std::tuple<int, int, std::uint64_t>, std::shared_ptr<LocalMessage>>
+      messages;                                                 // by sender, receiver, sequence
+  std::map<std::uint64_t, std::shared_ptr<LocalSplit>> splits;  // by their number
 };
 
 // The backend of rank `rank` of `group`.

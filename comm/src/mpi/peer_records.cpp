@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <map>
 
 #include "lockstep/base/host.hpp"
 #include "mpi_check.hpp"
@@ -25,7 +26,6 @@ std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
   PeerRecord own;
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &size);
-  MPI_Comm_rank(node_comm, &own.local_rank);
   std::strncpy(own.host, host_name().c_str(), HOST_NAME_MAX);
   own.pid = getpid();
   own.pid_namespace = pid_namespace();
@@ -33,14 +33,21 @@ std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
   check_setup(MPI_Bcast(&own.node, 1, MPI_INT32_T, 0, node_comm), "MPI_Bcast");
   std::vector<PeerRecord> records(static_cast<std::size_t>(size));
   check_setup(MPI_Allgather(&own, sizeof own, MPI_BYTE, records.data(), sizeof own, MPI_BYTE, comm), "MPI_Allgather");
-  std::vector<int> index_of_leader(static_cast<std::size_t>(size), -1);
-  int nodes = 0;
-  for (PeerRecord& record : records) {
-    int& index = index_of_leader[static_cast<std::size_t>(record.node)];
-    if (index < 0) index = nodes++;
-    record.node = index;
-  }
+  number_nodes(records);
   return records;
+}
+
+void number_nodes(std::vector<PeerRecord>& records) {
+  struct Node {
+    int index;
+    int ranks;
+  };
+  std::map<std::int32_t, Node> nodes;
+  for (PeerRecord& record : records) {
+    Node& node = nodes.try_emplace(record.node, Node{static_cast<int>(nodes.size()), 0}).first->second;
+    record.node = node.index;
+    record.local_rank = node.ranks++;
+  }
 }
 
 std::vector<Peer> peers_of(const std::vector<PeerRecord>& records) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +10,7 @@
 #include <span>
 
 #include "lockstep/base/file.hpp"
+#include "memory_limits.hpp"
 
 namespace lockstep::comm::shm {
 
@@ -15,8 +18,7 @@ namespace lockstep::comm::shm {
 struct alignas(128) Doorbell {
   std::atomic<std::uint32_t> rung{0};      // a futex word
   std::atomic<std::uint32_t> sleeping{0};  // 1: its owner is in, or about to enter, a futex wait
-  std::atomic<std::int32_t> blames{-1};    // the rank that its owner holds responsible for giving up
-  std::atomic<std::uint32_t> claims{0};    // of the host's first rank: how many ranks have reported a failure
+  std::atomic<std::int32_t> blames{-1};    // whom its owner holds responsible for giving up: HostGroup::numbers_
 };
 
 // A mapping of one rank's memory file. Nothing has a name in the file system, so nothing can be left behind.
@@ -27,10 +29,22 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
   [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+  // A peer's memory up to `end` will be used: maps its pages at once, instead of a fault for each inside a collective.
+  void prepare_until(std::uint64_t end) noexcept {
+    if (end > prepared_) prepare_more(end);
+  }
   [[nodiscard]] Doorbell& doorbell() const noexcept;
 
  private:
+  void prepare_more(std::uint64_t end) noexcept;
   std::byte* base_;
+  std::uint64_t prepared_ = 0;
+};
+
+// What an arena asks of the system; tests answer for it.
+struct MemorySource {
+  std::uint64_t (*available)() = available_memory;
+  int (*reserve)(int file, int mode, off_t offset, off_t bytes) = fallocate;
 };
 
 // The memory that a rank shares with its peers on the host: a memfd, reserved in address space and backed page by page
@@ -38,7 +52,7 @@ class Mapping {
 class Arena {
  public:
   static constexpr std::uint64_t kReserved = std::uint64_t{1} << 36;  // bytes of address space, not of memory
-  Arena();                                                            // Throws IoError.
+  explicit Arena(const MemorySource& source = {});                    // Throws IoError.
 
   // 128-byte aligned, zeroed, touched here first. Lives as long as the arena. Throws IoError with the bytes that were
   // asked for and those that are available: a page that cannot be had later would be a SIGBUS.
@@ -53,6 +67,7 @@ class Arena {
   [[nodiscard]] const std::shared_ptr<Mapping>& shared_mapping() const noexcept { return mapping_; }
 
  private:
+  MemorySource source_;
   FileDescriptor file_;
   std::shared_ptr<Mapping> mapping_;
   std::uint64_t used_ = 0;

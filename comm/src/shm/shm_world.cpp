@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm_world.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cassert>
+#include <utility>
 
 #include "memory_limits.hpp"
 #include "shm_backend.hpp"
@@ -20,9 +22,9 @@ std::unique_ptr<Backend> make_backend(std::shared_ptr<HostGroup> group) {
 
 }  // namespace
 
-std::shared_ptr<Arena> make_world_arena() {
+std::shared_ptr<Arena> make_world_arena(int world_size) {
   auto arena = std::make_shared<Arena>();
-  [[maybe_unused]] const std::uint64_t channel = ShmBackend::make_channel(*arena);
+  [[maybe_unused]] const std::uint64_t channel = ShmBackend::make_channel(*arena, world_size);
   assert(channel == kFirstChannel);
   return arena;
 }
@@ -39,12 +41,27 @@ std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::
                                                   std::move(watch), cpus));
 }
 
+std::string several_hosts(const std::vector<Peer>& peers) {
+  for (std::size_t rank = 0; rank < peers.size(); ++rank) {
+    if (peers[rank].node == peers[0].node) continue;
+    return fmt::format("the ranks are on several hosts: rank 0 on {}, rank {} on {}", peers[0].host, rank,
+                       peers[rank].host);
+  }
+  return "";
+}
+
+UsageError shm_refused(std::string why_not) {
+  return UsageError({.what = "comm.backend=shm",
+                     .why = std::move(why_not),
+                     .fix = "leave comm.backend out: shm is taken where it can be, else mpi"});
+}
+
 std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size) {
   std::vector<std::shared_ptr<Arena>> arenas;
   std::vector<std::shared_ptr<Mapping>> mappings;
   std::vector<Peer> peers;
   for (int rank = 0; rank < world_size; ++rank) {
-    arenas.push_back(make_world_arena());
+    arenas.push_back(make_world_arena(world_size));
     mappings.push_back(arenas.back()->shared_mapping());
     peers.push_back({.host = "localhost", .pid = getpid(), .node = 0, .local_rank = rank});
   }
