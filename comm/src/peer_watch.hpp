@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -16,10 +17,14 @@ class PeerWatch {
   PeerWatch(const std::vector<Peer>& peers, const std::vector<int>& watched);
   // The lowest rank that is seen to have ended; at most a system call.
   [[nodiscard]] std::optional<int> dead_rank() const;
+  [[nodiscard]] std::vector<int> dead_ranks() const;  // in rising order
+  // A watch of those of `members` that this one watches; they are numbered by their place there.
+  [[nodiscard]] PeerWatch part(const std::vector<int>& members) const;
 
  private:
+  PeerWatch() = default;
   std::vector<int> ranks_;
-  std::vector<FileDescriptor> descriptors_;
+  std::vector<std::shared_ptr<const FileDescriptor>> descriptors_;  // shared: a process may have few descriptors left
 };
 
 }  // namespace lockstep::comm

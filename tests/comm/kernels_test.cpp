@@ -42,14 +42,26 @@ class KernelCall {
     at_ = aligned(output_.data()) + 64 - bytes;
   }
 
-  // Whether the first `elements` are the oracle's and what follows them is untouched.
+  // Whether the first `elements` are the oracle's and what follows them is untouched, in the output and in each copy.
   [[nodiscard]] bool is_right(const KernelTable& table, std::int64_t elements) {
-    const std::size_t bytes = static_cast<std::size_t>(elements) * size_of(dtype_);
-    std::memset(at_, 0xa5, bytes + 64);
-    table.reduce[static_cast<int>(dtype_)][static_cast<int>(op_)](
-        pointers_.data(), combines_.data(), static_cast<int>(pointers_.size()), elements, scale_, at_);
-    const auto untouched = [](std::byte byte) { return byte == std::byte{0xa5}; };
-    return std::equal(at_, at_ + bytes, expected_.begin()) && std::all_of(at_ + bytes, at_ + bytes + 64, untouched);
+    for (const int copies : {0, 1, 2}) {
+      const std::size_t bytes = static_cast<std::size_t>(elements) * size_of(dtype_);
+      std::vector<Bytes> memory(static_cast<std::size_t>(copies), Bytes(bytes + 64, std::byte{0xa5}));
+      std::vector<std::byte*> places;
+      for (Bytes& copy : memory) places.push_back(copy.data());
+      std::memset(at_, 0xa5, bytes + 64);
+      table.reduce[static_cast<int>(dtype_)][static_cast<int>(op_)](pointers_.data(), combines_.data(),
+                                                                    static_cast<int>(pointers_.size()), elements,
+                                                                    scale_, at_, places.data(), copies);
+      places.push_back(at_);
+      for (const std::byte* const place : places) {
+        const auto untouched = [](std::byte byte) { return byte == std::byte{0xa5}; };
+        const bool right = std::equal(place, place + bytes, expected_.begin()) &&
+                           std::all_of(place + bytes, place + bytes + 64, untouched);
+        if (!right) return false;
+      }
+    }
+    return true;
   }
 
  private:

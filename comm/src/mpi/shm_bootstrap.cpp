@@ -68,7 +68,7 @@ std::unique_ptr<Backend> make_shm_backend(MPI_Comm comm, std::chrono::millisecon
     return all(comm, why_not.empty());
   };
   const bool ready = attempt([&] {
-    arena = shm::make_world_arena();
+    arena = shm::make_world_arena(world_size);
     if (rank == 0) exchange.listen();
   });
   if (!ready || !attempt([&] { files = exchange.exchange(arena->file()); })) {

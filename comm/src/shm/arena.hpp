@@ -18,8 +18,7 @@ namespace lockstep::comm::shm {
 struct alignas(128) Doorbell {
   std::atomic<std::uint32_t> rung{0};      // a futex word
   std::atomic<std::uint32_t> sleeping{0};  // 1: its owner is in, or about to enter, a futex wait
-  std::atomic<std::int32_t> blames{-1};    // the rank that its owner holds responsible for giving up
-  std::atomic<std::uint32_t> claims{0};    // of the host's first rank: how many ranks have reported a failure
+  std::atomic<std::int32_t> blames{-1};    // whom its owner holds responsible for giving up: HostGroup::numbers_
 };
 
 // A mapping of one rank's memory file. Nothing has a name in the file system, so nothing can be left behind.

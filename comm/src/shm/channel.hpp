@@ -14,8 +14,9 @@
 namespace lockstep::comm::shm {
 
 inline constexpr std::size_t kInlineBytes = 48;
-inline constexpr std::uint64_t kLines = 8;           // calls that may be published before the oldest is done
-inline constexpr std::size_t kEagerBytes = 1 << 10;  // contributions that are published with their line
+inline constexpr std::uint64_t kLines = 8;          // calls that may be published before the oldest is done
+inline constexpr std::size_t kEagerBytes = 512;     // contributions that are published with their line, in a slot
+inline constexpr std::size_t kSlotBytes = 8 << 10;  // also room for a number for each of 1024 ranks
 inline constexpr std::size_t kCellBytes = 256 << 10;
 inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight
 
@@ -49,6 +50,14 @@ struct alignas(128) Notice {
   std::array<char, 250> fix{};
 };
 
+// How the survivors of a failure agree who is left (shm_shrink.cpp).
+struct alignas(128) Census {
+  std::atomic<std::uint64_t> announced{0};  // where the writer's channel of the smaller communicator lies; written last
+  std::uint64_t proposal = 0;               // where its list of such channels lies, by rank; 0 for those left out
+  std::atomic<std::uint32_t> decided{0};    // rank 0's: whose proposal holds, plus 1. All write to it, even when that
+                                            // process is dead: its memory lives as long as somebody maps it.
+};
+
 struct Channel {
   std::array<Line, kLines> lines;
   std::array<Call, kLines> calls;  // of the lines; read only to name a mismatch
@@ -56,7 +65,9 @@ struct Channel {
   Counter consumed;                // chunks for which we need our peers' cells no more
   Counter finished;                // calls that are complete here
   Notice notice;
-  std::array<std::array<std::byte, kEagerBytes>, kLines> slots;
+  Census census;
+  std::atomic<std::uint32_t> claims{0};  // rank 0's: how many ranks have reported a failure
+  std::array<std::array<std::byte, kSlotBytes>, kLines> slots;
   std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
 

@@ -8,8 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <ctime>
+#include <numeric>
 
 namespace lockstep::comm::shm {
 namespace {
@@ -36,22 +38,55 @@ HostGroup::HostGroup(int rank, std::vector<Peer> peers, std::shared_ptr<Arena> a
                      std::vector<std::shared_ptr<Mapping>> mappings, std::unique_ptr<PeerWatch> watch, int cpus)
     : rank_(rank),
       peers_(std::move(peers)),
+      numbers_(peers_.size()),
       arena_(std::move(arena)),
       mappings_(std::move(mappings)),
       watch_(std::move(watch)),
-      oversubscribed_(world_size() > cpus) {}
+      oversubscribed_(world_size() > cpus) {
+  std::iota(numbers_.begin(), numbers_.end(), 0);
+}
 
-std::atomic<std::uint32_t>& HostGroup::claims() const noexcept { return mappings_.front()->doorbell().claims; }
+std::shared_ptr<HostGroup> HostGroup::part(const std::vector<int>& members) const {
+  std::vector<Peer> peers;
+  std::vector<int> numbers;
+  std::vector<std::shared_ptr<Mapping>> mappings;
+  for (const int member : members) {
+    const auto m = static_cast<std::size_t>(member);
+    peers.push_back(peers_[m]);
+    peers.back().local_rank = static_cast<int>(numbers.size());
+    numbers.push_back(numbers_[m]);
+    mappings.push_back(mappings_[m]);
+  }
+  const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
+  auto group = std::make_shared<HostGroup>(static_cast<int>(place), std::move(peers), arena_, std::move(mappings),
+                                           watch_ ? std::make_unique<PeerWatch>(watch_->part(members)) : nullptr, 0);
+  group->numbers_ = std::move(numbers);
+  group->oversubscribed_ = oversubscribed_;
+  return group;
+}
 
 void HostGroup::wake_peers() noexcept {
-  if (armed_) disarm();
-  // A peer that is about to sleep looks once more after it has said so (arm). Where ranks share CPUs nobody may be
-  // missed; where they have one each the fence is not worth it: a peer looks again after kSleep.
-  if (oversubscribed_) std::atomic_thread_fence(std::memory_order_seq_cst);
+  announce();
   for (int peer = 0; peer < world_size(); ++peer) {
-    if (peer == rank_) continue;
-    Doorbell& bell = mappings_[static_cast<std::size_t>(peer)]->doorbell();
-    if (bell.sleeping.load(std::memory_order_relaxed) == 0) continue;
+    if (peer != rank_) ring(peer);
+  }
+}
+
+void HostGroup::wake(int peer) noexcept {
+  announce();
+  ring(peer);
+}
+
+// A peer that is about to sleep looks once more after it has said so (arm). Where ranks share CPUs nobody may be missed;
+// where they have one each the fence is not worth it: a peer looks again after kSleep.
+void HostGroup::announce() noexcept {
+  if (armed_) disarm();
+  if (oversubscribed_) std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+void HostGroup::ring(int peer) noexcept {
+  Doorbell& bell = mappings_[static_cast<std::size_t>(peer)]->doorbell();
+  if (bell.sleeping.load(std::memory_order_relaxed) != 0) {
     bell.rung.fetch_add(1, std::memory_order_relaxed);
     futex(bell.rung, FUTEX_WAKE, INT_MAX, nullptr);
   }
@@ -70,9 +105,11 @@ void HostGroup::disarm() noexcept {
 }
 
 void HostGroup::sleep(std::chrono::nanoseconds at_most) noexcept {
-  if (!armed_) return arm();
+  Doorbell& bell = arena_->mapping().doorbell();
+  const bool announced = armed_ && bell.sleeping.load(std::memory_order_relaxed) != 0;  // or another group of ours woke
+  if (!announced) return arm();
   const timespec timeout{0, at_most.count()};
-  futex(arena_->mapping().doorbell().rung, FUTEX_WAIT, seen_rings_, &timeout);
+  futex(bell.rung, FUTEX_WAIT, seen_rings_, &timeout);
   disarm();
 }
 
@@ -82,19 +119,32 @@ void HostGroup::throw_if_peer_died() {
   last_watch_ = now;
   const auto dead = watch_->dead_rank();
   if (!dead) return;
-  // One that left because of another's death says so: follow to the first.
+  // What we wait for may be what it did last: the caller looks once more at what it has left.
+  if (!death_seen_) {
+    death_seen_ = true;
+    return;
+  }
+  // One that left because of another's death says so: follow to the first that belongs to us.
   int culprit = *dead;
   for (int hops = 0; hops < world_size(); ++hops) {
     const int blamed = mappings_[static_cast<std::size_t>(culprit)]->doorbell().blames.load(std::memory_order_acquire);
-    if (blamed < 0) break;
-    culprit = blamed;
+    const auto found = std::find(numbers_.begin(), numbers_.end(), blamed);
+    if (found == numbers_.end()) break;
+    culprit = static_cast<int>(found - numbers_.begin());
   }
   throw BackendFailure{peer_died(culprit, peers_[static_cast<std::size_t>(culprit)])};
 }
 
 void HostGroup::blame(int culprit) noexcept {
-  if (culprit >= 0) arena_->mapping().doorbell().blames.store(culprit, std::memory_order_release);
+  if (culprit < 0) return;
+  arena_->mapping().doorbell().blames.store(numbers_[static_cast<std::size_t>(culprit)], std::memory_order_release);
 }
+
+void HostGroup::forget_blame() noexcept { arena_->mapping().doorbell().blames.store(-1, std::memory_order_release); }
+
+void HostGroup::doze() { sleep(kSleep); }
+
+std::vector<int> HostGroup::dead_ranks() const { return watch_ ? watch_->dead_ranks() : std::vector<int>{}; }
 
 void HostGroup::idle(std::chrono::nanoseconds waited) {
   if (waited < kSpin && !oversubscribed_) {

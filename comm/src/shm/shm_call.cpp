@@ -4,25 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "lockstep/base/mix.hpp"
+#include "fingerprint.hpp"
 
 namespace lockstep::comm::shm {
-namespace {
-
-std::uint32_t fingerprint_of(const Call& call) {
-  const auto mix = [](std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kGoldenGamma; };
-  std::uint64_t hash = (static_cast<std::uint64_t>(call.kind) << 24) | (static_cast<std::uint64_t>(call.dtype) << 16) |
-                       (static_cast<std::uint64_t>(call.op) << 8) | static_cast<std::uint64_t>(call.order);
-  hash = mix(hash, static_cast<std::uint64_t>(static_cast<std::uint32_t>(call.root)) ^ call.parts);
-  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.elements));
-  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.leaves));
-  std::uint64_t scale = 0;
-  std::memcpy(&scale, &call.scale, sizeof scale);
-  hash = mix(hash ^ (hash >> 32), scale);
-  return static_cast<std::uint32_t>(hash >> 32);
-}
-
-}  // namespace
 
 void ShmCall::begin(const Request& request, std::uint64_t index) {
   request_ = request;
@@ -82,8 +66,6 @@ void ShmCall::complete() {
   backend_.finished_ = index_ + 1;
   // Peers read it when they want a line of ours that is kLines calls old, or wait for us to leave their memory.
   backend_.own().finished.value.store(index_ + 1, std::memory_order_release);
-  // Peers have read what the next call writes: having it back by then takes that out of the way of the next call.
-  own_lines(reinterpret_cast<const std::byte*>(&backend_.own().lines[(index_ + 1) % kLines]), sizeof(Line));
 }
 
 Advanced ShmCall::advance(std::chrono::steady_clock::time_point slice_end) {

@@ -10,9 +10,12 @@
 namespace lockstep::comm::shm {
 namespace {
 
-constexpr std::size_t kPieceBytes = 4 << 10;   // stays in the first-level cache
 constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
-constexpr std::size_t kLineBytes = 64;         // slices begin at cache lines, so that no two ranks write to one
+// Slices of peers' memory begin at pages: the prefetcher of a rank that reads up to a slice's end runs on to the end of
+// the page, and takes from its peer what that one is writing. Through cells, where that costs less, they begin at
+// lines.
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -27,6 +30,7 @@ void ShmReduction::prepare() {
   contribution_bytes_ = bytes_of(rows_.back().last);
   most_bytes_ = contribution_bytes_ * static_cast<std::size_t>(plan_->most_partials);
   planned_early_ = false;
+  zero_copy_ = false;
 }
 
 void ShmReduction::fill_line(Line& line) {
@@ -100,7 +104,7 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
 }
 
 Range ShmReduction::slice_of(int rank, Range elements) const {
-  const auto unit = static_cast<std::int64_t>(kLineBytes / element_bytes_);
+  const auto unit = static_cast<std::int64_t>((zero_copy_ ? kPageBytes : kLineBytes) / element_bytes_);
   const Range units = even_split((elements.size() + unit - 1) / unit, world_size(), rank);
   return {elements.first + std::min(units.first * unit, elements.size()),
           elements.first + std::min(units.last * unit, elements.size())};
@@ -128,27 +132,11 @@ Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point sli
     } else {
       output = request_.output + bytes_of(is(Kind::reduce_scatter) ? position_ - slice_.first : position_);
     }
-    reduce_pieces(elements, output);
+    reduce_slice(inputs_, plan_->combines, elements, call.dtype, call.op, call.scale, output, copies_);
     position_ += elements;
     if (position_ < slice_.last && std::chrono::steady_clock::now() >= slice_end) return Advanced::partly;
   }
   return Advanced::fully;
-}
-
-void ShmReduction::reduce_pieces(std::int64_t elements, std::byte* output) {
-  const Call& call = request_.call;
-  const std::size_t bytes = bytes_of(elements);
-  for (const std::byte* const copy : copies_) own_lines(copy, std::min(bytes, kPieceBytes));
-  for (std::size_t at = 0; at < bytes; at += kPieceBytes) {
-    const std::size_t here = std::min(kPieceBytes, bytes - at);
-    const std::size_t next = std::min(kPieceBytes, bytes - at - here);
-    for (const std::byte* const copy : copies_) own_lines(copy + at + here, next);
-    piece_inputs_.clear();
-    for (const std::byte* const input : inputs_) piece_inputs_.push_back(input + at);
-    reduce_slice(piece_inputs_, plan_->combines, static_cast<std::int64_t>(here / element_bytes_), call.dtype, call.op,
-                 call.scale, output + at);
-    for (std::byte* const copy : copies_) std::memcpy(copy + at, output + at, here);
-  }
 }
 
 }  // namespace lockstep::comm::shm

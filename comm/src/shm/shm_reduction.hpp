@@ -31,8 +31,6 @@ class ShmReduction final : public ShmCall {
   void reduce_published();  // all contributions lie in the lines or in the slots
 
   [[nodiscard]] Advanced zero_copy_until(std::chrono::steady_clock::time_point slice_end);
-  // Reduces inputs_ to `output` and copies that to each of copies_, piece by piece, each asked for before it is needed.
-  void reduce_pieces(std::int64_t elements, std::byte* output);
 
   void plan_chunks();
   [[nodiscard]] Advanced staged_until(std::chrono::steady_clock::time_point slice_end);
@@ -52,7 +50,6 @@ class ShmReduction final : public ShmCall {
   std::size_t most_bytes_ = 0;          // of all partial sums of the rank that has the most
   const TreePlan* plan_ = nullptr;
   std::vector<const std::byte*> inputs_;
-  std::vector<const std::byte*> piece_inputs_;
   std::vector<std::byte*> copies_;  // in peers' memory
   bool zero_copy_ = false;
   bool planned_early_ = false;  // the chunks, before the line was published

@@ -9,7 +9,7 @@
 namespace lockstep::comm::shm {
 namespace {
 
-constexpr std::size_t kAheadBytes = 2 << 10;
+constexpr std::size_t kAheadBytes = 1 << 10;
 
 }  // namespace
 
@@ -129,7 +129,7 @@ void ShmReduction::reduce_chunk(std::int64_t chunk) {
   } else {
     output = gets_result(rank()) ? request_.output + bytes_of(part.first) : result_for(call.root);
   }
-  reduce_pieces(part.size(), output);
+  reduce_slice(inputs_, plan_->combines, part.size(), call.dtype, call.op, call.scale, output, copies_);
 }
 
 void ShmReduction::copy_out(std::int64_t chunk) {

@@ -22,9 +22,9 @@ std::unique_ptr<Backend> make_backend(std::shared_ptr<HostGroup> group) {
 
 }  // namespace
 
-std::shared_ptr<Arena> make_world_arena() {
+std::shared_ptr<Arena> make_world_arena(int world_size) {
   auto arena = std::make_shared<Arena>();
-  [[maybe_unused]] const std::uint64_t channel = ShmBackend::make_channel(*arena);
+  [[maybe_unused]] const std::uint64_t channel = ShmBackend::make_channel(*arena, world_size);
   assert(channel == kFirstChannel);
   return arena;
 }
@@ -61,7 +61,7 @@ std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size) {
   std::vector<std::shared_ptr<Mapping>> mappings;
   std::vector<Peer> peers;
   for (int rank = 0; rank < world_size; ++rank) {
-    arenas.push_back(make_world_arena());
+    arenas.push_back(make_world_arena(world_size));
     mappings.push_back(arenas.back()->shared_mapping());
     peers.push_back({.host = "localhost", .pid = getpid(), .node = 0, .local_rank = rank});
   }

@@ -14,7 +14,7 @@
 namespace lockstep::comm::shm {
 
 // An arena that holds the channel of the first communicator, always at the same place. To be made before peers map it.
-[[nodiscard]] std::shared_ptr<Arena> make_world_arena();
+[[nodiscard]] std::shared_ptr<Arena> make_world_arena(int world_size);
 
 // The backend of the first communicator of a host's ranks. `files`: everybody's memory, by rank.
 [[nodiscard]] std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::shared_ptr<Arena> arena,
