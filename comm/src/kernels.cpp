@@ -33,10 +33,32 @@ std::vector<const KernelTable*> available_kernels() {
   return tables;
 }
 
+namespace {
+
+const KernelTable& widest() {
+  static const KernelTable& table = *available_kernels().back();
+  return table;
+}
+
+// Of KernelTable::widen and narrow.
+std::size_t index_of_16_bit(DType dtype) {
+  assert(dtype == DType::float16 || dtype == DType::bfloat16);
+  return dtype == DType::float16 ? 0 : 1;
+}
+
+}  // namespace
+
+void widen(const std::byte* input, std::int64_t elements, DType dtype, float* output) {
+  widest().widen[index_of_16_bit(dtype)](input, elements, output);
+}
+
+void narrow(const float* input, std::int64_t elements, DType dtype, std::byte* output) {
+  widest().narrow[index_of_16_bit(dtype)](input, elements, output);
+}
+
 void reduce_slice(std::span<const std::byte* const> inputs, std::span<const int> combines, std::int64_t elements,
                   DType dtype, ReduceOp op, double scale, std::byte* output, std::span<std::byte* const> copies) {
-  static const KernelTable& widest = *available_kernels().back();
-  const auto reduce = widest.reduce[static_cast<int>(dtype)][static_cast<int>(op)];
+  const auto reduce = widest().reduce[static_cast<int>(dtype)][static_cast<int>(op)];
   assert(reduce != nullptr && "check_reducible() refuses this");
   reduce(inputs.data(), combines.data(), static_cast<int>(inputs.size()), elements, scale, output, copies.data(),
          static_cast<int>(copies.size()));

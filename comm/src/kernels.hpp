@@ -21,12 +21,18 @@ namespace lockstep::comm {
 void reduce_slice(std::span<const std::byte* const> inputs, std::span<const int> combines, std::int64_t elements,
                   DType dtype, ReduceOp op, double scale, std::byte* output, std::span<std::byte* const> copies = {});
 
+// Between a 16-bit float, `dtype`, and float32: exactly, and rounded once, as reduce_slice() does it.
+void widen(const std::byte* input, std::int64_t elements, DType dtype, float* output);
+void narrow(const float* input, std::int64_t elements, DType dtype, std::byte* output);
+
 // One instruction set's code for every (dtype, op); null where the operation has no meaning.
 struct KernelTable {
   using Reduce = void (*)(const std::byte* const* inputs, const int* combines, int count, std::int64_t elements,
                           double scale, std::byte* output, std::byte* const* copies, int copies_count);
   const char* name;
-  Reduce reduce[10][8];  // by DType, ReduceOp
+  Reduce reduce[10][8];                                                             // by DType, ReduceOp
+  void (*widen[2])(const std::byte* input, std::int64_t elements, float* output);   // float16, bfloat16
+  void (*narrow[2])(const float* input, std::int64_t elements, std::byte* output);  // float16, bfloat16
 };
 [[nodiscard]] const KernelTable& scalar_kernels() noexcept;
 [[nodiscard]] const KernelTable& avx2_kernels() noexcept;

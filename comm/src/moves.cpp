@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "moves.hpp"
 
+#include <algorithm>
 #include <span>
 
 namespace lockstep::comm {
 namespace {
+
 
 // Parts of the given sizes, or of `elements` each, one behind the other.
 std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t elements, int world_size) {
@@ -19,6 +21,13 @@ std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t el
 }
 
 }  // namespace
+
+Range slice_of(Range elements, int slices, int index, std::size_t element_bytes, std::size_t unit_bytes) {
+  const auto unit = static_cast<std::int64_t>(unit_bytes / element_bytes);
+  const Range units = even_split((elements.size() + unit - 1) / unit, slices, index);
+  return {elements.first + std::min(units.first * unit, elements.size()),
+          elements.first + std::min(units.last * unit, elements.size())};
+}
 
 std::vector<Range> rows_of(const Request& request, int world_size) {
   return in_a_row(request.parts, request.call.elements, world_size);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "lockstep/comm/backend.hpp"
 
 namespace lockstep::comm {
+
+inline constexpr std::size_t kLineBytes = 64;  // of a cache line
 
 // What a call without a reduction moves, seen from one rank, in elements: outgoing[p] of its input go to rank p,
 // incoming[p] of its output come from rank p (itself included). Ranges of nothing are empty.
@@ -14,6 +17,11 @@ struct Moves {
   std::vector<Range> incoming;
 };
 [[nodiscard]] Moves moves_of(const Request& request, int rank, int world_size);
+
+// Slice `index` of `slices` of these elements. Slices begin at cache lines, counted from the first element, so that no
+// two ranks write to one.
+[[nodiscard]] Range slice_of(Range elements, int slices, int index, std::size_t element_bytes,
+                             std::size_t unit_bytes = kLineBytes);
 
 // A reduce_scatter's rows, by rank.
 [[nodiscard]] std::vector<Range> rows_of(const Request& request, int world_size);

@@ -72,7 +72,9 @@ Advanced LocalCollective::advance(std::chrono::steady_clock::time_point) {
   return ++exchange_->finished == group_->world_size ? Advanced::fully : Advanced::partly;
 }
 
-void LocalCollective::do_share() const { is_reduction(request_.call.kind) ? reduce() : pull(); }
+void LocalCollective::do_share() const {
+  if (!request_.agree_only) is_reduction(request_.call.kind) ? reduce() : pull();
+}
 
 // Takes what all others have for this rank.
 void LocalCollective::pull() const {

@@ -59,8 +59,7 @@ class MpiBackend final : public Backend {
 
   [[nodiscard]] OperationPtr start(const Request& request) override {
     if (is_between_two(request.call.kind)) return OperationPtr(new MpiMessage(endpoint_, request));
-    MpiCall* const call = is_reduction(request.call.kind) ? static_cast<MpiCall*>(new MpiReduction(endpoint_, request))
-                                                          : new MpiMove(endpoint_, request);
+    MpiCall* const call = new_call(request);
     OperationPtr operation(call);
     call->post_headers();
     return operation;
@@ -91,6 +90,12 @@ class MpiBackend final : public Backend {
   void close() override { first_ ? handles_->free_all() : handles_->free(endpoint_.comm); }
 
  private:
+  [[nodiscard]] MpiCall* new_call(const Request& request) {
+    if (request.agree_only) return new MpiCall(endpoint_, request);
+    if (is_reduction(request.call.kind)) return new MpiReduction(endpoint_, request);
+    return new MpiMove(endpoint_, request);
+  }
+
   // Local. The records of the ranks of `part`, which are some of ours.
   [[nodiscard]] std::vector<PeerRecord> records_in(MPI_Comm part) const {
     MPI_Group group_of_all = MPI_GROUP_NULL;

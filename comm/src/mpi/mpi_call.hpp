@@ -13,7 +13,7 @@ namespace lockstep::comm::mpi {
 // A call of all ranks. Phase 1: every rank sends a header to every other and compares those it gets, before any data is
 // touched. Phase 2: each rank gets what the others have for it, from their headers or, if it is more than fits there,
 // in messages of its own. What is left is up to the kind of call. Messages have the call's sequence number in their
-// tags, so that several calls may be in flight.
+// tags, so that several calls may be in flight. By itself it moves nothing: for Request::agree_only.
 class MpiCall : public Operation {
  public:
   MpiCall(Endpoint& endpoint, const Request& request);

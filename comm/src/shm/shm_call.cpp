@@ -15,7 +15,7 @@ void ShmCall::begin(const Request& request, std::uint64_t index) {
   fingerprint_ = fingerprint_of(request.call);
   peers_reach_in_ = false;
   lines_seen_ = 0;
-  prepare();
+  if (!request_.agree_only) prepare();
   phase_ = try_publish() ? Phase::lines : Phase::waiting_for_line;
 }
 
@@ -35,7 +35,7 @@ bool ShmCall::try_publish() {
   line.fingerprint = fingerprint_;
   line.done = static_cast<std::uint32_t>(backend_.finished_);
   backend_.own().calls[index_ % kLines] = request_.call;
-  fill_line(line);
+  if (!request_.agree_only) fill_line(line);
   line.published.store(index_ + 1, std::memory_order_release);
   backend_.group_->wake_peers();
   return true;
@@ -74,7 +74,7 @@ Advanced ShmCall::advance(std::chrono::steady_clock::time_point slice_end) {
   if (phase_ == Phase::lines) {
     if (backend_.finished_ != index_ || !lines_are_there()) return moved;
     moved = Advanced::partly;
-    if (start_data()) {
+    if (request_.agree_only || start_data()) {
       complete();
       return Advanced::fully;
     }

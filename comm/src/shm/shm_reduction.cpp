@@ -15,7 +15,6 @@ constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
 // the page, and takes from its peer what that one is writing. Through cells, where that costs less, they begin at
 // lines.
 constexpr std::size_t kPageBytes = 4096;
-constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -104,10 +103,7 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
 }
 
 Range ShmReduction::slice_of(int rank, Range elements) const {
-  const auto unit = static_cast<std::int64_t>((zero_copy_ ? kPageBytes : kLineBytes) / element_bytes_);
-  const Range units = even_split((elements.size() + unit - 1) / unit, world_size(), rank);
-  return {elements.first + std::min(units.first * unit, elements.size()),
-          elements.first + std::min(units.last * unit, elements.size())};
+  return comm::slice_of(elements, world_size(), rank, element_bytes_, zero_copy_ ? kPageBytes : kLineBytes);
 }
 
 Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point slice_end) {

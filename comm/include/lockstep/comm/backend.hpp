@@ -59,9 +59,11 @@ struct Call {
 
 // A call with this rank's memory, which must stay valid until the operation is done (the spans' own memory only until
 // start() returns). `input` and `output` do not overlap, except that reductions may write to memory that a partial lies
-// in, and a root's own part in gather and scatter may already be in place. Parts lie one behind the other, by rank.
+// in, and a rank's own part in all_gather, a root's in gather and scatter may already be in place. Parts lie one behind
+// the other, by rank.
 struct Request {
   Call call{};
+  bool agree_only = false;  // the call is compared with the peers' and nothing else happens; on all ranks or on none
   // Reductions: those of subtrees_in(leaves that this rank owns, leaves), of which there may be none.
   std::span<const Partial> partials{};
   // Reductions: rank r owns leaves [leaf_bounds[r], leaf_bounds[r + 1]). Empty: even_split(leaves, world_size, r).
