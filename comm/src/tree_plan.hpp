@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <span>
 #include <vector>
 
@@ -18,16 +19,17 @@ struct TreePlan {
   std::vector<int> combines;  // as reduce_slice() takes them, over the partial sums of rank 0, 1, …
 };
 
-// Makes plans and keeps the last, because calls of one communicator are mostly alike.
+// Makes plans and keeps them, because the calls of one communicator are of very few sorts, which may be in flight
+// together.
 class TreePlanner {
  public:
   explicit TreePlanner(int world_size) : world_size_(world_size) {}
-  // Valid until the next call.
+  // Valid as long as the planner.
   [[nodiscard]] const TreePlan& plan_for(const Request& reduction);
 
  private:
   int world_size_;
-  TreePlan plan_;
+  std::list<TreePlan> plans_;  // that used last first
 };
 
 }  // namespace lockstep::comm
