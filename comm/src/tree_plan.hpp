@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,16 +19,16 @@ struct TreePlan {
   std::vector<int> combines;  // as reduce_slice() takes them, over the partial sums of rank 0, 1, …
 };
 
-// Makes plans and keeps the last, because calls of one communicator are mostly alike.
+// Makes plans and keeps them: calls of one communicator have few different ones, and several may be in flight.
 class TreePlanner {
  public:
   explicit TreePlanner(int world_size) : world_size_(world_size) {}
-  // Valid until the next call.
+  // Valid as long as the planner.
   [[nodiscard]] const TreePlan& plan_for(const Request& reduction);
 
  private:
   int world_size_;
-  TreePlan plan_;
+  std::vector<std::unique_ptr<const TreePlan>> plans_;
 };
 
 }  // namespace lockstep::comm

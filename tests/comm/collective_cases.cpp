@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -87,13 +88,35 @@ void partial_sums_give_the_bits_of_the_tree(Communicator& world) {
 }
 
 void partial_sums_may_be_reduced_in_place(Communicator& world) {
-  const auto leaves = random_leaves(6, 5000);
+  const std::int64_t total = std::max(6, world.world_size());
+  const auto leaves = random_leaves(total, 5000);
   OwnPartials own = own_partials(world, leaves);
   std::vector<float> expected(5000);
-  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = tree_sum(leaves, 0, 6, i);
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = tree_sum(leaves, 0, leaves.size(), i);
   std::vector<float>& memory = own.memory.back();
-  world.reduce_partials({memory.data(), 5000, DType::float32}, {own.partials, 6, 1.0}).wait();
+  world.reduce_partials({memory.data(), 5000, DType::float32}, {own.partials, total, 1.0}).wait();
   EXPECT_TRUE(same_bits(memory, expected));
+}
+
+void partial_sums_of_different_numbers_of_leaves_may_be_in_flight(Communicator& world) {
+  const std::int64_t ranks = world.world_size();
+  std::vector<OwnPartials> owned;
+  std::vector<std::vector<float>> expected;
+  for (const std::int64_t total : {ranks, 2 * ranks + 1, 3 * ranks + 2}) {
+    const auto leaves = random_leaves(total, 5000);
+    owned.push_back(own_partials(world, leaves));
+    expected.emplace_back(5000);
+    for (std::size_t i = 0; i < 5000; ++i) expected.back()[i] = tree_sum(leaves, 0, static_cast<std::size_t>(total), i);
+  }
+  std::vector<std::vector<float>> results(3, std::vector<float>(5000));
+  std::vector<Work> works;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto factor = static_cast<std::int64_t>(i);
+    works.push_back(world.reduce_partials({results[i].data(), 5000, DType::float32},
+                                          {owned[i].partials, (factor + 1) * ranks + factor, 1.0}));
+  }
+  wait_all(works);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(results[i], expected[i]));
 }
 
 void partial_sums_of_other_leaves_are_refused(Communicator& world) {
@@ -239,6 +262,7 @@ const std::vector<CollectiveCase>& collective_cases() {
   static const std::vector<CollectiveCase> cases{
       CASE(partial_sums_give_the_bits_of_the_tree),
       CASE(partial_sums_may_be_reduced_in_place),
+      CASE(partial_sums_of_different_numbers_of_leaves_may_be_in_flight),
       CASE(partial_sums_of_other_leaves_are_refused),
       CASE(every_reduction_of_every_dtype_gives_the_exact_result),
       CASE(avg_divides_by_the_ranks),

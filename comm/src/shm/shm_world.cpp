@@ -39,14 +39,15 @@ std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::
                                                   std::move(watch), cpus));
 }
 
-std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size) {
+std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size, const std::vector<int>& nodes) {
   std::vector<std::shared_ptr<Arena>> arenas;
   std::vector<std::shared_ptr<Mapping>> mappings;
   std::vector<Peer> peers;
   for (int rank = 0; rank < world_size; ++rank) {
     arenas.push_back(make_world_arena(world_size));
     mappings.push_back(arenas.back()->shared_mapping());
-    peers.push_back({.host = "localhost", .pid = getpid(), .node = 0, .local_rank = rank});
+    const int node = nodes.empty() ? 0 : nodes[static_cast<std::size_t>(rank)];
+    peers.push_back({.host = "localhost", .pid = getpid(), .node = node, .local_rank = rank});
   }
   std::vector<std::unique_ptr<Backend>> backends;
   for (int rank = 0; rank < world_size; ++rank) {
