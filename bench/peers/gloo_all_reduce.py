@@ -38,7 +38,7 @@ def main():
         dist.all_reduce(all_times, dist.ReduceOp.MAX)
         ordered = sorted(all_times.tolist())
         if rank == 0:
-            print(json.dumps({"contender": "gloo", "bytes": size, "median": statistics.median(ordered),
+            print(json.dumps({"contender": "gloo", "case": "all_reduce", "bytes": size, "median": statistics.median(ordered),
                               "p99": ordered[int(0.99 * (len(ordered) - 1))], "empty_call": empty}), flush=True)
         size *= 2
     dist.destroy_process_group()

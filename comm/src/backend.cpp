@@ -49,16 +49,36 @@ std::string to_string(const Call& call) {
   return fmt::format("{} ({})", head, detail);
 }
 
+namespace {
+
+// In what two calls differ, the coarsest first.
+std::string_view difference(const Call& a, const Call& b) {
+  if (a.kind != b.kind) return "different collectives";
+  if (a.dtype != b.dtype) return "a collective with different dtypes";
+  if (a.elements != b.elements || a.parts != b.parts) return "a collective with different numbers of elements";
+  if (a.op != b.op) return "a collective with different operations";
+  if (a.root != b.root) return "a collective with different roots";
+  return "a collective with different options";
+}
+
+}  // namespace
+
 Failure mismatch(int rank_a, const Call& call_a, int rank_b, const Call& call_b) {
-  const bool message = is_between_two(call_a.kind);
+  const std::string calls =
+      fmt::format("rank {}: {}; rank {}: {}", rank_a, to_string(call_a), rank_b, to_string(call_b));
+  if (is_between_two(call_a.kind)) {
+    return {.kind = FailureKind::mismatch,
+            .why = "a send and its receive differ: " + calls,
+            .fix =
+                "a receive must have the dtype and the number of elements of its send; the n-th send from one rank "
+                "to another meets the n-th receive",
+            .culprit = rank_b};
+  }
   return {.kind = FailureKind::mismatch,
-          .why = fmt::format("{}: rank {}: {}; rank {}: {}",
-                             message ? "a send and its receive differ" : "ranks called different collectives", rank_a,
-                             to_string(call_a), rank_b, to_string(call_b)),
-          .fix = message
-                     ? "a receive must have the dtype and the number of elements of its send; the n-th send from one "
-                       "rank to another meets the n-th receive"
-                     : "all ranks must call the same collectives in the same order, with the same arguments",
+          .why = fmt::format("ranks called {}: {}", difference(call_a, call_b), calls),
+          .fix = call_a.kind != call_b.kind
+                     ? "look for a branch that only some ranks take: all must call the same collectives in one order"
+                     : "pass the same on every rank",
           .culprit = rank_b};
 }
 

@@ -57,10 +57,11 @@ void narrow(const float* input, std::int64_t elements, DType dtype, std::byte* o
 }
 
 void reduce_slice(std::span<const std::byte* const> inputs, std::span<const int> combines, std::int64_t elements,
-                  DType dtype, ReduceOp op, double scale, std::byte* output) {
+                  DType dtype, ReduceOp op, double scale, std::byte* output, std::span<std::byte* const> copies) {
   const auto reduce = widest().reduce[static_cast<int>(dtype)][static_cast<int>(op)];
   assert(reduce != nullptr && "check_reducible() refuses this");
-  reduce(inputs.data(), combines.data(), static_cast<int>(inputs.size()), elements, scale, output);
+  reduce(inputs.data(), combines.data(), static_cast<int>(inputs.size()), elements, scale, output, copies.data(),
+         static_cast<int>(copies.size()));
 }
 
 }  // namespace lockstep::comm

@@ -15,10 +15,11 @@ namespace lockstep::comm {
 [[nodiscard]] std::vector<int> combines_after(std::span<const Partial> partials, std::int64_t leaves);
 
 // output[0 … elements) = scale · reduction of the inputs, added up as `combines` says, rounded once to dtype. 16-bit
-// floats are summed in float32. `output` may be one of the inputs. Uses the widest instruction set that the CPU has;
-// the bits are those of the scalar code.
+// floats are summed in float32. The result is also written to each of `copies`. `output` and the copies may each be one
+// of the inputs, but overlap none otherwise. Uses the widest instruction set that the CPU has; the bits are those of
+// the scalar code.
 void reduce_slice(std::span<const std::byte* const> inputs, std::span<const int> combines, std::int64_t elements,
-                  DType dtype, ReduceOp op, double scale, std::byte* output);
+                  DType dtype, ReduceOp op, double scale, std::byte* output, std::span<std::byte* const> copies = {});
 
 // Between a 16-bit float, `dtype`, and float32: exactly, and rounded once, as reduce_slice() does it.
 void widen(const std::byte* input, std::int64_t elements, DType dtype, float* output);
@@ -27,7 +28,7 @@ void narrow(const float* input, std::int64_t elements, DType dtype, std::byte* o
 // One instruction set's code for every (dtype, op); null where the operation has no meaning.
 struct KernelTable {
   using Reduce = void (*)(const std::byte* const* inputs, const int* combines, int count, std::int64_t elements,
-                          double scale, std::byte* output);
+                          double scale, std::byte* output, std::byte* const* copies, int copies_count);
   const char* name;
   Reduce reduce[10][8];                                                             // by DType, ReduceOp
   void (*widen[2])(const std::byte* input, std::int64_t elements, float* output);   // float16, bfloat16

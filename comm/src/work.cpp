@@ -30,6 +30,19 @@ std::exception_ptr error_of(const comm::Failure& failure, ErrorText text) {
   return std::make_exception_ptr(CommError(std::move(text)));
 }
 
+// The ranks that are not `missing` (ascending), in few words: "0-2, 5".
+std::string others_than(const std::vector<int>& missing, int world_size) {
+  std::vector<std::string> runs;
+  int first = 0;
+  for (std::size_t i = 0; i <= missing.size(); ++i) {
+    const int end = i < missing.size() ? missing[i] : world_size;
+    if (end == first + 1) runs.push_back(fmt::format("{}", first));
+    if (end > first + 1) runs.push_back(fmt::format("{}-{}", first, end - 1));
+    first = end + 1;
+  }
+  return fmt::format("{}", fmt::join(runs, ", "));
+}
+
 // What `thrower`, which always throws, throws.
 template <class Thrower>
 std::exception_ptr caught(Thrower thrower) noexcept {
@@ -65,14 +78,15 @@ void CommunicatorState::fail(std::string subject, const comm::Failure& failure) 
       error_of(failure, {.who = who(), .what = std::move(subject), .why = failure.why, .fix = failure.fix}));
 }
 
-void CommunicatorState::fail_by_timeout(std::string subject, const std::vector<int>& missing,
-                                        std::chrono::milliseconds waited) {
+void CommunicatorState::fail_by_timeout(const Work::State& work, std::chrono::milliseconds waited) {
+  const std::vector<int> missing = work.operation->missing();
   std::vector<std::string> names;
   for (const int rank : missing) names.push_back(fmt::format("{} ({})", rank, backend->peers()[rank].host));
-  const std::string why = fmt::format("timed out after {:.1f} s waiting for rank{} {}", waited.count() / 1000.0,
-                                      missing.size() == 1 ? "" : "s", fmt::join(names, ", "));
+  std::string why = fmt::format("timed out after {:.1f} s waiting for rank{} {}", waited.count() / 1000.0,
+                                missing.size() == 1 ? "" : "s", fmt::join(names, ", "));
+  if (!comm::is_between_two(work.call.kind)) why += "; arrived: " + others_than(missing, backend->world_size());
   fail(
-      std::move(subject),
+      work.subject(),
       {.kind = comm::FailureKind::timeout,
        .why = why,
        .fix =
@@ -121,8 +135,7 @@ void Work::State::wait() {
     if (moved) moved_last = now;
     if (now - started > timeout) {
       error = caught([&] {
-        communicator->fail_by_timeout(subject(), operation->missing(),
-                                      std::chrono::duration_cast<std::chrono::milliseconds>(now - started));
+        communicator->fail_by_timeout(*this, std::chrono::duration_cast<std::chrono::milliseconds>(now - started));
       });
       continue;
     }

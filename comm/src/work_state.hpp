@@ -24,8 +24,7 @@ struct CommunicatorState {
   // Remembers the first error, tells the peers, and throws that first error.
   // `subject` is describe(…) of the call that failed.
   [[noreturn]] void fail(std::string subject, const comm::Failure& failure);
-  [[noreturn]] void fail_by_timeout(std::string subject, const std::vector<int>& missing,
-                                    std::chrono::milliseconds waited);
+  [[noreturn]] void fail_by_timeout(const Work::State& work, std::chrono::milliseconds waited);
   void throw_if_failed() const {
     if (error) std::rethrow_exception(error);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
+#include "lockstep/base/cgroup.hpp"
 #include "lockstep/base/host.hpp"
 
 #include <fmt/format.h>
@@ -11,7 +12,7 @@
 #include <array>
 #include <fstream>
 #include <set>
-#include <sstream>
+#include <string_view>
 #include <utility>
 
 namespace lockstep::launchers {
@@ -59,14 +60,6 @@ int cores_of(const std::vector<int>& cpus) {
 
 }  // namespace
 
-std::optional<int> cpus_allowed(std::string_view cpu_max) {
-  std::istringstream text{std::string(cpu_max)};
-  double quota = 0;
-  double period = 0;
-  if (!(text >> quota >> period) || period <= 0) return std::nullopt;
-  return std::max(1, static_cast<int>(quota / period));
-}
-
 std::vector<std::string> nvidia_gpus(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   std::error_code none;
@@ -84,8 +77,8 @@ Machine look_at_machine() {
   const auto cpus = affinity();
   machine.usable_cpus = static_cast<int>(cpus.size());
   machine.usable_cores = std::max(1, cores_of(cpus));
-  if (const auto allowed = cpus_allowed(first_line("/sys/fs/cgroup/cpu.max"))) {
-    machine.usable_cores = std::min(machine.usable_cores, *allowed);
+  if (const auto allowed = cgroup_cpus()) {
+    machine.usable_cores = std::clamp(static_cast<int>(*allowed), 1, machine.usable_cores);
   }
   machine.memory_bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   machine.gpus = nvidia_gpus("/proc/driver/nvidia/gpus");

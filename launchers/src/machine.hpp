@@ -3,9 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace lockstep::launchers {
@@ -22,10 +20,6 @@ struct Machine {
 };
 
 [[nodiscard]] Machine look_at_machine();
-
-// The whole CPUs that the text of a cgroup's cpu.max ("150000 100000", "max 100000") allows, at least 1; nothing: no
-// limit. Pure.
-[[nodiscard]] std::optional<int> cpus_allowed(std::string_view cpu_max);
 
 // The model names below `folder` (/proc/driver/nvidia/gpus), where each GPU has a folder with a file `information`.
 [[nodiscard]] std::vector<std::string> nvidia_gpus(const std::filesystem::path& folder);

@@ -13,6 +13,7 @@
 #include <random>
 
 #include "lockstep/base/error.hpp"
+#include "lockstep/comm/backend.hpp"
 
 namespace lockstep::testing {
 namespace {
@@ -20,8 +21,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
-
-constexpr std::int64_t kSizes[] = {0, 1, 7, 113, 5000, 70'001};  // 113 floats are more than a header carries inline
 
 // The definition of T(n), written down once more, as plainly as possible.
 float tree_sum(const std::vector<std::vector<float>>& leaves, std::size_t first, std::size_t count,
@@ -52,10 +51,9 @@ struct OwnPartials {
   std::vector<Partial> partials;
 };
 
-OwnPartials own_partials(const Communicator& world, const std::vector<std::vector<float>>& leaves) {
-  const auto total = static_cast<std::int64_t>(leaves.size());
+OwnPartials partials_of(Range owned, const std::vector<std::vector<float>>& leaves) {
   OwnPartials own;
-  for (const Range& range : subtrees_in(even_split(total, world.world_size(), world.rank()), total)) {
+  for (const Range& range : subtrees_in(owned, static_cast<std::int64_t>(leaves.size()))) {
     std::vector<float> sum(leaves[0].size());
     for (std::size_t i = 0; i < sum.size(); ++i) {
       sum[i] = tree_sum(leaves, static_cast<std::size_t>(range.first), static_cast<std::size_t>(range.size()), i);
@@ -67,6 +65,10 @@ OwnPartials own_partials(const Communicator& world, const std::vector<std::vecto
     own.partials[i].data = reinterpret_cast<const std::byte*>(own.memory[i].data());
   }
   return own;
+}
+
+OwnPartials own_partials(const Communicator& world, const std::vector<std::vector<float>>& leaves) {
+  return partials_of(even_split(static_cast<std::int64_t>(leaves.size()), world.world_size(), world.rank()), leaves);
 }
 
 void partial_sums_give_the_bits_of_the_tree(Communicator& world) {
@@ -98,27 +100,6 @@ void partial_sums_may_be_reduced_in_place(Communicator& world) {
   EXPECT_TRUE(same_bits(memory, expected));
 }
 
-void partial_sums_of_different_numbers_of_leaves_may_be_in_flight(Communicator& world) {
-  const std::int64_t ranks = world.world_size();
-  std::vector<OwnPartials> owned;
-  std::vector<std::vector<float>> expected;
-  for (const std::int64_t total : {ranks, 2 * ranks + 1, 3 * ranks + 2}) {
-    const auto leaves = random_leaves(total, 5000);
-    owned.push_back(own_partials(world, leaves));
-    expected.emplace_back(5000);
-    for (std::size_t i = 0; i < 5000; ++i) expected.back()[i] = tree_sum(leaves, 0, static_cast<std::size_t>(total), i);
-  }
-  std::vector<std::vector<float>> results(3, std::vector<float>(5000));
-  std::vector<Work> works;
-  for (std::size_t i = 0; i < 3; ++i) {
-    const auto factor = static_cast<std::int64_t>(i);
-    works.push_back(world.reduce_partials({results[i].data(), 5000, DType::float32},
-                                          {owned[i].partials, (factor + 1) * ranks + factor, 1.0}));
-  }
-  wait_all(works);
-  for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(results[i], expected[i]));
-}
-
 void partial_sums_of_other_leaves_are_refused(Communicator& world) {
   float value = 1;
   const Partial wrong{.first_leaf = world.rank() + 1, .leaves = 1, .data = reinterpret_cast<std::byte*>(&value)};
@@ -127,6 +108,34 @@ void partial_sums_of_other_leaves_are_refused(Communicator& world) {
         auto work = world.reduce_partials({&value, 1, DType::float32}, {{&wrong, 1}, world.world_size(), 1.0});
       },
       UsageError);
+}
+
+// What other layers than Communicator may ask of a backend: ranks own different numbers of leaves, or none.
+void leaves_may_be_spread_unevenly(Communicator& world) {
+  Communicator other = world.duplicate("other");
+  const int n = world.world_size();
+  std::vector<std::int64_t> bounds;
+  for (int rank = 0; rank <= n; ++rank) bounds.push_back(13 * rank * rank / (n * n));
+  const auto self = static_cast<std::size_t>(world.rank());
+  for (std::size_t i = 0; i < std::size(kSizes); ++i) {
+    const auto leaves = random_leaves(13, kSizes[i]);
+    const OwnPartials own = partials_of({bounds[self], bounds[self + 1]}, leaves);
+    std::vector<float> expected(leaves[0].size());
+    for (std::size_t e = 0; e < expected.size(); ++e) expected[e] = tree_sum(leaves, 0, 13, e);
+    std::vector<float> result(expected.size());
+    comm::Backend& backend = other.backend();
+    const comm::OperationPtr operation = backend.start({.call = {.kind = comm::Kind::all_reduce,
+                                                                 .dtype = DType::float32,
+                                                                 .elements = kSizes[i],
+                                                                 .leaves = 13,
+                                                                 .sequence = i},
+                                                        .partials = own.partials,
+                                                        .leaf_bounds = bounds,
+                                                        .output = reinterpret_cast<std::byte*>(result.data())});
+    while (operation->advance(std::chrono::steady_clock::time_point::max()) != comm::Advanced::fully)
+      backend.idle(std::chrono::nanoseconds(0));
+    EXPECT_TRUE(same_bits(result, expected)) << kSizes[i] << " elements";
+  }
 }
 
 // Small whole numbers are exact in every dtype, so one formula serves all.
@@ -228,6 +237,96 @@ void reduce_scatter_gives_each_rank_its_row(Communicator& world) {
   }
 }
 
+void reduce_scatter_takes_rows_of_different_sizes(Communicator& world) {
+  const int n = world.world_size();
+  for (const std::int64_t times : {1, 200}) {
+    std::vector<std::int64_t> sizes;
+    for (int rank = 0; rank < n; ++rank) sizes.push_back(((rank * 7) % 5 * 100 + rank) * times);
+    const std::int64_t first = std::accumulate(sizes.begin(), sizes.begin() + world.rank(), std::int64_t{0});
+    const std::int64_t all = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+    const auto leaves = random_leaves(n, all);
+    std::vector<float> input = leaves[static_cast<std::size_t>(world.rank())];
+    std::vector<float> row(static_cast<std::size_t>(sizes[static_cast<std::size_t>(world.rank())]));
+    std::vector<float> expected(row.size());
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      expected[i] = tree_sum(leaves, 0, static_cast<std::size_t>(n), static_cast<std::size_t>(first) + i);
+    }
+    const auto elements = static_cast<std::int64_t>(row.size());
+    world.reduce_scatter({row.data(), elements, DType::float32}, input.data(), sizes).wait();
+    EXPECT_TRUE(same_bits(row, expected)) << elements << " elements";
+  }
+}
+
+void reduce_leaves_the_result_on_root_alone(Communicator& world) {
+  const int n = world.world_size();
+  for (int root = 0; root < n; ++root) {
+    for (const std::int64_t elements : kSizes) {
+      const at::Tensor own = at::arange(elements, at::kLong).add(world.rank());
+      at::Tensor tensor = own.clone();
+      world.reduce(tensor, root).wait();
+      const at::Tensor sum = at::arange(elements, at::kLong).mul(n).add(n * (n - 1) / 2);
+      EXPECT_TRUE(at::equal(tensor, world.rank() == root ? sum : own)) << elements << " elements, root " << root;
+    }
+  }
+}
+
+void reduce_out_of_place_needs_an_output_on_root_alone(Communicator& world) {
+  const int root = world.world_size() - 1;
+  for (const std::int64_t elements : kSizes) {
+    const auto leaves = random_leaves(world.world_size(), elements);
+    const std::vector<float>& own = leaves[static_cast<std::size_t>(world.rank())];
+    const std::vector<float> input = own;
+    std::vector<float> output(world.rank() == root ? input.size() : 0);
+    float* const to = world.rank() == root ? output.data() : nullptr;
+    world.reduce({to, elements, DType::float32}, input.data(), root).wait();
+    EXPECT_TRUE(same_bits(input, own)) << "the input has changed";
+    for (std::size_t i = 0; i < output.size(); ++i)
+      ASSERT_EQ(output[i], tree_sum(leaves, 0, leaves.size(), i)) << "element " << i << " of " << elements;
+  }
+}
+
+void all_reduce_out_of_place_keeps_its_input(Communicator& world) {
+  for (const std::int64_t elements : kSizes) {
+    const at::Tensor input = at::arange(elements, at::kDouble).add(world.rank());
+    const at::Tensor before = input.clone();
+    at::Tensor output = at::zeros({elements}, at::kDouble);
+    world.all_reduce(output, input).wait();
+    const int n = world.world_size();
+    EXPECT_TRUE(at::equal(input, before));
+    EXPECT_TRUE(at::equal(output, at::arange(elements, at::kDouble).mul(n).add(n * (n - 1) / 2)));
+  }
+}
+
+void a_scaled_reduction_is_multiplied_once(Communicator& world) {
+  const auto n = static_cast<float>(world.world_size());
+  for (const std::int64_t elements : kSizes) {
+    at::Tensor sum = at::full({elements}, 3.0F);
+    world.all_reduce(sum, ReduceOp::sum, {.scale = 0.25}).wait();
+    EXPECT_TRUE(at::equal(sum, at::full({elements}, 3.0F * n * 0.25F)));
+    at::Tensor half = at::full({elements}, 49'152.0, at::kHalf);  // two of them are more than float16 holds
+    world.all_reduce(half, ReduceOp::sum, {.scale = 0.125}).wait();
+    EXPECT_TRUE(at::equal(half, at::full({elements}, 6144.0 * n, at::kHalf)));
+  }
+  at::Tensor whole = at::ones({2}, at::kLong);
+  EXPECT_THROW({ auto work = world.all_reduce(whole, ReduceOp::sum, {.scale = 0.5}); }, UsageError);
+}
+
+void reductions_of_different_leaves_may_be_in_flight_together(Communicator& world) {
+  const int n = world.world_size();
+  const auto leaves = random_leaves(13, 70'001);
+  const OwnPartials own = own_partials(world, leaves);
+  std::vector<float> expected(leaves[0].size());
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = tree_sum(leaves, 0, 13, i);
+  std::vector<float> sums(expected.size());
+  std::vector<double> ones(70'001, 1.0);
+  Work first = world.reduce_partials({sums.data(), 70'001, DType::float32}, {own.partials, 13, 1.0});
+  Work second = world.all_reduce({ones.data(), 70'001, DType::float64});
+  first.wait();
+  second.wait();
+  EXPECT_TRUE(same_bits(sums, expected));
+  EXPECT_EQ(ones, std::vector<double>(70'001, n));
+}
+
 void works_in_flight_on_two_communicators_may_be_waited_for_in_any_order(Communicator& world) {
   Communicator other = world.duplicate("other");
   std::vector<at::Tensor> tensors;
@@ -259,22 +358,33 @@ void a_mismatched_call_names_both_ranks_and_both_calls(Communicator& world) {
 const std::vector<CollectiveCase>& collective_cases() {
 #define CASE(name) \
   { #name, name }
-  static const std::vector<CollectiveCase> cases{
-      CASE(partial_sums_give_the_bits_of_the_tree),
-      CASE(partial_sums_may_be_reduced_in_place),
-      CASE(partial_sums_of_different_numbers_of_leaves_may_be_in_flight),
-      CASE(partial_sums_of_other_leaves_are_refused),
-      CASE(every_reduction_of_every_dtype_gives_the_exact_result),
-      CASE(avg_divides_by_the_ranks),
-      CASE(sixteen_bit_floats_are_rounded_once),
-      CASE(min_and_max_order_nan_and_signed_zeros),
-      CASE(reductions_without_meaning_are_refused),
-      CASE(broadcast_copies_from_every_root),
-      CASE(all_gather_orders_rows_by_rank),
-      CASE(reduce_scatter_gives_each_rank_its_row),
-      CASE(works_in_flight_on_two_communicators_may_be_waited_for_in_any_order),
-      CASE(a_mismatched_call_names_both_ranks_and_both_calls),
-  };
+  static const std::vector<CollectiveCase> cases = [] {
+    std::vector<CollectiveCase> all{
+        CASE(partial_sums_give_the_bits_of_the_tree),
+        CASE(partial_sums_may_be_reduced_in_place),
+        CASE(partial_sums_of_other_leaves_are_refused),
+        CASE(leaves_may_be_spread_unevenly),
+        CASE(every_reduction_of_every_dtype_gives_the_exact_result),
+        CASE(avg_divides_by_the_ranks),
+        CASE(sixteen_bit_floats_are_rounded_once),
+        CASE(min_and_max_order_nan_and_signed_zeros),
+        CASE(reductions_without_meaning_are_refused),
+        CASE(broadcast_copies_from_every_root),
+        CASE(all_gather_orders_rows_by_rank),
+        CASE(reduce_scatter_gives_each_rank_its_row),
+        CASE(reduce_scatter_takes_rows_of_different_sizes),
+        CASE(reduce_leaves_the_result_on_root_alone),
+        CASE(reduce_out_of_place_needs_an_output_on_root_alone),
+        CASE(all_reduce_out_of_place_keeps_its_input),
+        CASE(a_scaled_reduction_is_multiplied_once),
+        CASE(reductions_of_different_leaves_may_be_in_flight_together),
+        CASE(works_in_flight_on_two_communicators_may_be_waited_for_in_any_order),
+        CASE(a_mismatched_call_names_both_ranks_and_both_calls),
+    };
+    for (const auto& part : {move_cases(), message_cases(), split_cases()})
+      all.insert(all.end(), part.begin(), part.end());
+    return all;
+  }();
 #undef CASE
   return cases;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,13 @@ struct CollectiveCase {
 
 // One table of expected values serves all backends.
 [[nodiscard]] const std::vector<CollectiveCase>& collective_cases();
+
+// Its parts beside the reductions.
+[[nodiscard]] std::vector<CollectiveCase> move_cases();
+[[nodiscard]] std::vector<CollectiveCase> message_cases();
+[[nodiscard]] std::vector<CollectiveCase> split_cases();
+
+// 113 floats are more than a header of mpi carries inline.
+inline constexpr std::int64_t kSizes[] = {0, 1, 7, 113, 5000, 70'001};
 
 }  // namespace lockstep::testing

@@ -3,59 +3,121 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
+#include <string>
 
+#include "comm/oracle.hpp"
 #include "lockstep/base/dtype.hpp"
 
 namespace lockstep::comm {
 namespace {
 
-constexpr std::int64_t kElements = 5003;
+using lockstep::testing::Bytes;
 
-// Random bits hold every kind of value: denormals, infinities, NaNs with payloads, both zeros.
-std::vector<std::byte> random_bits(std::size_t bytes, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::vector<std::byte> memory(bytes);
-  for (std::byte& byte : memory) byte = static_cast<std::byte>(generator());
-  return memory;
-}
-
-std::vector<std::byte> reduce_with(const KernelTable& table, DType dtype, ReduceOp op, int inputs, double scale) {
-  const std::size_t bytes = static_cast<std::size_t>(kElements) * size_of(dtype);
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<const std::byte*> pointers;
-  std::vector<Partial> partials;
-  for (int i = 0; i < inputs; ++i) {
-    memory.push_back(random_bits(bytes, static_cast<unsigned>(i)));
-    partials.push_back({.first_leaf = i, .leaves = 1});
+// Calls one instruction set's code on `inputs`, each at a place of its own in a cache line.
+class KernelCall {
+ public:
+  KernelCall(DType dtype, ReduceOp op, const std::vector<Bytes>& inputs)
+      : dtype_(dtype), op_(op), scale_(is_floating(dtype) ? 0.3 : 1.0), inputs_(inputs) {
+    expected_ = lockstep::testing::reduce_by_oracle(dtype, op, scale_, inputs);
+    std::vector<Partial> partials;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      partials.push_back({.first_leaf = static_cast<std::int64_t>(i), .leaves = 1});
+    combines_ = combines_after(partials, static_cast<std::int64_t>(inputs.size()));
+    memory_.resize(inputs.size() * stride());
+    output_.resize(stride());
   }
-  for (const auto& one : memory) pointers.push_back(one.data());
-  const std::vector<int> combines = combines_after(partials, inputs);
-  std::vector<std::byte> output(bytes);
-  table.reduce[static_cast<int>(dtype)][static_cast<int>(op)](pointers.data(), combines.data(), inputs, kElements,
-                                                              scale, output.data());
-  return output;
-}
 
-TEST(Kernels, give_the_bits_of_the_scalar_code_with_every_instruction_set) {
-  const auto tables = available_kernels();
-  for (const DType dtype : {DType::float64, DType::float32, DType::float16, DType::bfloat16, DType::int64, DType::int32,
-                            DType::int16, DType::int8, DType::uint8, DType::boolean}) {
-    for (int op = 0; op < 8; ++op) {
-      if (tables.front()->reduce[static_cast<int>(dtype)][op] == nullptr) continue;
-      for (const int inputs : {1, 2, 3, 5}) {
-        const auto expected = reduce_with(*tables.front(), dtype, static_cast<ReduceOp>(op), inputs, 0.25);
-        for (const KernelTable* table : tables) {
-          EXPECT_EQ(reduce_with(*table, dtype, static_cast<ReduceOp>(op), inputs, 0.25), expected)
-              << table->name << " " << name_of(static_cast<ReduceOp>(op)) << " of " << inputs << " × "
-              << name_of(dtype);
-        }
+  // Everything begins `bytes` behind a 64-byte boundary; the output, and every second input, as far before the next.
+  void misalign(std::size_t bytes) {
+    pointers_.clear();
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      std::byte* const at = aligned(memory_.data() + i * stride()) + (i % 2 == 0 ? bytes : 64 - bytes);
+      std::copy(inputs_[i].begin(), inputs_[i].end(), at);
+      pointers_.push_back(at);
+    }
+    at_ = aligned(output_.data()) + 64 - bytes;
+  }
+
+  // Whether the first `elements` are the oracle's and what follows them is untouched, in the output and in each copy.
+  [[nodiscard]] bool is_right(const KernelTable& table, std::int64_t elements) {
+    for (const int copies : {0, 1, 2}) {
+      const std::size_t bytes = static_cast<std::size_t>(elements) * size_of(dtype_);
+      std::vector<Bytes> memory(static_cast<std::size_t>(copies), Bytes(bytes + 64, std::byte{0xa5}));
+      std::vector<std::byte*> places;
+      for (Bytes& copy : memory) places.push_back(copy.data());
+      std::memset(at_, 0xa5, bytes + 64);
+      table.reduce[static_cast<int>(dtype_)][static_cast<int>(op_)](pointers_.data(), combines_.data(),
+                                                                    static_cast<int>(pointers_.size()), elements,
+                                                                    scale_, at_, places.data(), copies);
+      places.push_back(at_);
+      for (const std::byte* const place : places) {
+        const auto untouched = [](std::byte byte) { return byte == std::byte{0xa5}; };
+        const bool right = std::equal(place, place + bytes, expected_.begin()) &&
+                           std::all_of(place + bytes, place + bytes + 64, untouched);
+        if (!right) return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  [[nodiscard]] std::size_t stride() const { return expected_.size() + 256; }
+  [[nodiscard]] static std::byte* aligned(std::byte* memory) {
+    return memory + (64 - reinterpret_cast<std::uintptr_t>(memory) % 64);
+  }
+
+  DType dtype_;
+  ReduceOp op_;
+  double scale_;
+  const std::vector<Bytes>& inputs_;
+  Bytes expected_;
+  std::vector<int> combines_;
+  Bytes memory_;
+  Bytes output_;
+  std::vector<const std::byte*> pointers_;
+  std::byte* at_ = nullptr;
+};
+
+// `check(call, dtype)` for each (dtype, op) that has a meaning, with so many inputs of `elements` values.
+template <class Check>
+void for_every_kernel(std::initializer_list<int> inputs_counts, std::int64_t elements, const Check& check) {
+  for (const DType dtype : lockstep::testing::kDTypes) {
+    for (const ReduceOp op : lockstep::testing::kOps) {
+      if (!lockstep::testing::has_meaning(dtype, op)) continue;
+      for (const int count : inputs_counts) {
+        std::vector<Bytes> inputs;
+        for (int i = 0; i < count; ++i)
+          inputs.push_back(lockstep::testing::random_values(dtype, elements, static_cast<std::uint64_t>(i)));
+        SCOPED_TRACE(std::to_string(count) + " × " + std::string(name_of(dtype)) + ", " + std::string(name_of(op)));
+        KernelCall call(dtype, op, inputs);
+        check(call, dtype);
       }
     }
   }
+}
+
+TEST(Kernels, give_the_bits_of_the_oracle_with_every_instruction_set) {
+  for_every_kernel({1, 2, 3, 5, 8}, 5003, [](KernelCall& call, DType) {
+    call.misalign(0);
+    for (const KernelTable* table : available_kernels()) EXPECT_TRUE(call.is_right(*table, 5003)) << table->name;
+  });
+}
+
+TEST(Kernels, give_the_bits_of_the_oracle_at_every_length_and_misalignment) {
+  constexpr std::int64_t kLongest = 130;
+  for_every_kernel({1, 2, 5}, kLongest, [](KernelCall& call, DType dtype) {
+    for (std::size_t bytes = 0; bytes < 64; bytes += size_of(dtype)) {
+      call.misalign(bytes);
+      for (const KernelTable* table : available_kernels()) {
+        for (std::int64_t elements = 0; elements <= kLongest; ++elements)
+          ASSERT_TRUE(call.is_right(*table, elements)) << table->name << ", " << elements << " at " << bytes;
+      }
+    }
+  });
 }
 
 float one_float16(std::uint16_t bits) {

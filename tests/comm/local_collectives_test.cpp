@@ -14,8 +14,8 @@ using ::testing::ThrowsMessage;
 
 class LocalCollectives : public ::testing::TestWithParam<CollectiveCase> {};
 
-TEST_P(LocalCollectives, hold_at_world_sizes_1_to_4) {
-  for (const int world_size : {1, 2, 3, 4}) {
+TEST_P(LocalCollectives, hold_at_world_sizes_1_to_5) {
+  for (const int world_size : {1, 2, 3, 4, 5}) {
     SCOPED_TRACE(world_size);
     run_local_ranks(world_size, GetParam().check);
   }

@@ -40,6 +40,34 @@ TEST_P(RankFailures, a_rank_that_does_not_come_is_named) {
   world().barrier();
 }
 
+// Peers learn of it by a notice, not by their deadlines, which are 60 s here.
+TEST_P(RankFailures, a_rank_that_gives_up_ends_the_waits_of_the_others) {
+  if (world().world_size() == 1) return;
+  Communicator other = world(GetParam()).duplicate("other");
+  const int culprit = world().world_size() - 1;
+  if (world().rank() == culprit) {
+    other.abort("shard 7 is truncated");
+  } else {
+    EXPECT_THAT([&] { other.barrier(); }, ThrowsMessage<PeerDied>(HasSubstr("rank " + std::to_string(culprit) +
+                                                                            " gave up: shard 7 is truncated")));
+  }
+  world().barrier();
+}
+
+// Ranks 0 and 1 disagree on a message; the others take no part in it.
+TEST_P(RankFailures, a_mismatch_ends_the_waits_of_those_who_cannot_see_it) {
+  if (world().world_size() < 3) return;
+  Communicator other = world(GetParam()).duplicate("other");
+  std::vector<float> values(5000);
+  const auto call = [&] {
+    if (world().rank() == 0) other.send({values.data(), 5000, DType::float32}, 1).wait();
+    if (world().rank() == 1) other.receive({values.data(), 4000, DType::float32}, 0).wait();
+    other.barrier();
+  };
+  EXPECT_THAT(call, ThrowsMessage<MismatchError>(AllOf(HasSubstr("5000 × float32"), HasSubstr("4000 × float32"))));
+  world().barrier();
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::Values("mpi", "shm"),
                          [](const auto& instance) { return instance.param; });
 
@@ -60,6 +88,14 @@ TEST(Ranks, an_adopted_communicator_leaves_the_callers_alone) {
   work.wait();
   EXPECT_EQ(ours, theirs);
   adopted.close();
+}
+
+// MPI_Finalize frees it, which must find no request open: the end of this program shows it.
+TEST(Ranks, an_adopted_communicator_need_not_be_closed) {
+  Communicator adopted = adopt(MPI_COMM_WORLD);
+  const Communicator duplicate = adopted.duplicate("left open");
+  EXPECT_EQ(duplicate.rank(), adopted.rank());
+  adopted.barrier();
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "comm/shm_threads.hpp"
+#include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 
 namespace lockstep::testing {

@@ -2,7 +2,6 @@
 // usage: shm_kills POINTS SEED
 // Ranks are processes that run random collectives over shm; one of them is killed (SIGKILL) at a random instant. Every
 // survivor must have its PeerDied, naming the one that died, within a second, and nothing may be left in /dev/shm.
-#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,14 +10,12 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <random>
 #include <vector>
 
+#include "comm/process_ranks.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/communicator.hpp"
-#include "shm/memory_limits.hpp"
-#include "shm/shm_world.hpp"
 
 namespace {
 
@@ -77,55 +74,22 @@ void random_collectives(Communicator& world, unsigned seed) {
   }
 }
 
-[[noreturn]] void be_rank(int rank, int ranks, std::vector<std::shared_ptr<comm::shm::Arena>> arenas, int pids_from,
-                          int ready_to, unsigned seed) {
-  std::vector<comm::Peer> peers(static_cast<std::size_t>(ranks));
-  std::vector<FileDescriptor> files;
-  std::vector<int> watched;
-  for (int peer = 0; peer < ranks; ++peer) {
-    pid_t pid = 0;
-    if (read(pids_from, &pid, sizeof pid) != static_cast<ssize_t>(sizeof pid)) _exit(3);
-    peers[static_cast<std::size_t>(peer)] = {.host = "here", .pid = pid, .node = 0, .local_rank = peer};
-    files.emplace_back(fcntl(arenas[static_cast<std::size_t>(peer)]->file().get(), F_DUPFD_CLOEXEC, 0));
-    if (peer != rank) watched.push_back(peer);
-  }
-  auto watch = std::make_unique<comm::PeerWatch>(peers, watched);
-  Communicator world(comm::shm::make_shm_world(rank, peers, arenas[static_cast<std::size_t>(rank)], files,
-                                               std::move(watch), comm::shm::usable_cpus()),
-                     "world", milliseconds(20'000));
-  try {
-    world.barrier();
-    if (write(ready_to, "r", 1) != 1) _exit(3);
-    random_collectives(world, seed);
-  } catch (const PeerDied& error) {
-    if (write(ready_to, &error, 0) < 0) _exit(3);
-    _exit(kSurvived + error.rank());
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "rank %d: %s\n", rank, error.what());
-  }
-  _exit(1);
-}
-
 bool one_point(std::mt19937& random, double& slowest) {
   const int ranks = 2 + static_cast<int>(random() % 3);
   const int victim = static_cast<int>(random() % static_cast<unsigned>(ranks));
   const auto delay = std::chrono::microseconds(random() % 3000);
   const unsigned seed = random();
-  std::vector<std::shared_ptr<comm::shm::Arena>> arenas;
-  for (int rank = 0; rank < ranks; ++rank) arenas.push_back(comm::shm::make_world_arena());
-  std::vector<Pipe> pids(static_cast<std::size_t>(ranks));
   const Pipe ready;
-  std::vector<pid_t> children;
-  for (int rank = 0; rank < ranks; ++rank) {
-    const pid_t child = fork();
-    if (child == 0) be_rank(rank, ranks, arenas, pids[static_cast<std::size_t>(rank)].read_end, ready.write_end, seed);
-    children.push_back(child);
-  }
-  for (const Pipe& to : pids) {
-    for (const pid_t child : children) {
-      if (write(to.write_end, &child, sizeof child) != static_cast<ssize_t>(sizeof child)) return false;
+  const auto children = testing::start_process_ranks(ranks, [&](Communicator& world) {
+    try {
+      world.barrier();
+      if (write(ready.write_end, "r", 1) != 1) return 3;
+      random_collectives(world, seed);
+    } catch (const PeerDied& error) {
+      return kSurvived + error.rank();
     }
-  }
+    return 1;
+  });
   char byte = 0;
   for (int rank = 0; rank < ranks; ++rank) {
     if (read(ready.read_end, &byte, 1) != 1) return false;
@@ -155,7 +119,6 @@ bool one_point(std::mt19937& random, double& slowest) {
       good = false;
     }
   }
-  for (const Pipe& pipe : pids) close(pipe.read_end), close(pipe.write_end);
   close(ready.read_end);
   close(ready.write_end);
   return good;

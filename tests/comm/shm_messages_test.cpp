@@ -7,7 +7,7 @@
 #include <random>
 #include <string>
 
-#include "comm/shm_threads.hpp"
+#include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 
 namespace lockstep::testing {

@@ -6,7 +6,7 @@
 #include <random>
 
 #include "comm/collective_cases.hpp"
-#include "comm/shm_threads.hpp"
+#include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 
 namespace lockstep::testing {

@@ -9,16 +9,6 @@
 namespace lockstep::launchers {
 namespace {
 
-TEST(CpusAllowed, rounds_a_quota_down_but_not_below_one) {
-  EXPECT_EQ(cpus_allowed("250000 100000"), 2);
-  EXPECT_EQ(cpus_allowed("50000 100000"), 1);
-}
-
-TEST(CpusAllowed, is_unlimited_without_a_quota) {
-  EXPECT_EQ(cpus_allowed("max 100000"), std::nullopt);
-  EXPECT_EQ(cpus_allowed(""), std::nullopt);
-}
-
 TEST(NvidiaGpus, lists_the_model_of_each) {
   const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / "lockstep_machine_test_gpus";
   std::filesystem::create_directories(folder / "0000:01:00.0");

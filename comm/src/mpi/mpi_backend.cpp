@@ -8,6 +8,7 @@
 #include <numeric>
 #include <thread>
 
+#include "../number_nodes.hpp"
 #include "../peer_watch.hpp"
 #include "mpi_check.hpp"
 #include "mpi_message.hpp"

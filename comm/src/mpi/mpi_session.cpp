@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "../deadline_guard.hpp"
+#include "../shm/shm_world.hpp"
 #include "lockstep/comm/mpi.hpp"
 #include "mpi_backend.hpp"
 #include "mpi_check.hpp"
@@ -24,9 +25,7 @@ Communicator MpiSession::world(std::string_view backend) {
     std::string why_not;
     if (auto shm = comm::mpi::make_shm_backend(MPI_COMM_WORLD, timeout_, why_not))
       return {std::move(shm), "world", timeout_};
-    if (backend == "shm") {
-      throw UsageError({.what = "comm.backend=shm", .why = why_not, .fix = "leave comm.backend out, or use mpi"});
-    }
+    if (backend == "shm") throw comm::shm::shm_refused(why_not);
   }
   return {comm::mpi::make_mpi_backend(MPI_COMM_WORLD, comm::mpi::RankOrder::by_node), "world", timeout_};
 }

@@ -51,14 +51,11 @@ std::unique_ptr<Backend> make_shm_backend(MPI_Comm comm, std::chrono::millisecon
   MPI_Comm_size(comm, &world_size);
   MPI_Comm node_comm = MPI_COMM_NULL;
   check_setup(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node_comm), "MPI_Comm_split_type");
-  int on_node = 0;
-  MPI_Comm_size(node_comm, &on_node);
   const std::vector<PeerRecord> records = exchange_records(comm, node_comm);
   MPI_Comm_free(&node_comm);
-  if (!all(comm, on_node == world_size)) {
-    why_not = "the ranks are on several hosts";
-    return nullptr;
-  }
+  std::vector<Peer> peers = peers_of(records);
+  why_not = shm::several_hosts(peers);
+  if (!why_not.empty()) return nullptr;  // on every rank
   std::shared_ptr<shm::Arena> arena;
   std::vector<FileDescriptor> files;
   shm::FdExchange exchange(secret_name(comm), rank, world_size, timeout);
@@ -78,7 +75,6 @@ std::unique_ptr<Backend> make_shm_backend(MPI_Comm comm, std::chrono::millisecon
     if (why_not.empty()) why_not = "another rank could not share its memory";
     return nullptr;
   }
-  std::vector<Peer> peers = peers_of(records);
   auto watch = std::make_unique<PeerWatch>(peers, watchable(records, rank));
   return shm::make_shm_world(rank, std::move(peers), std::move(arena), files, std::move(watch),
                              cpus_of_all(comm, world_size));

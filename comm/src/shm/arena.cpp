@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -13,7 +12,6 @@
 #include <new>
 
 #include "lockstep/base/error.hpp"
-#include "memory_limits.hpp"
 
 namespace lockstep::comm::shm {
 namespace {
@@ -25,7 +23,9 @@ constexpr std::uint64_t kSpare = 64ULL << 20;  // left to the rest of the host
 std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
 [[noreturn]] void fail(const char* call, int error) {
-  throw IoError({.what = fmt::format("shared memory: {}", call), .why = std::strerror(error), .fix = {}});
+  throw IoError({.what = fmt::format("shared memory: {}", call),
+                 .why = std::strerror(error),
+                 .fix = "comm.backend=mpi does without"});
 }
 
 }  // namespace
@@ -39,9 +39,17 @@ Mapping::Mapping(const FileDescriptor& memory_file) {
 
 Mapping::~Mapping() { munmap(base_, Arena::kReserved); }
 
+void Mapping::prepare_more(std::uint64_t end) noexcept {
+  const std::uint64_t until = round_up(end, kGrowth);  // its owner has backed that much
+#ifdef MADV_POPULATE_WRITE
+  madvise(base_ + prepared_, until - prepared_, MADV_POPULATE_WRITE);  // an older kernel refuses: pages come one by one
+#endif
+  prepared_ = until;
+}
+
 Doorbell& Mapping::doorbell() const noexcept { return *std::launder(reinterpret_cast<Doorbell*>(base_)); }
 
-Arena::Arena() : file_(memfd_create("lockstep", MFD_CLOEXEC)) {
+Arena::Arena(const MemorySource& source) : source_(source), file_(memfd_create("lockstep", MFD_CLOEXEC)) {
   if (!file_) fail("memfd_create", errno);
   rlimit largest_file{};
   if (getrlimit(RLIMIT_FSIZE, &largest_file) == 0 &&
@@ -61,16 +69,18 @@ std::uint64_t Arena::allocate(std::size_t bytes) {
   const std::uint64_t end = offset + bytes;
   if (end > backed_) {
     const std::uint64_t grow = round_up(end - backed_, kGrowth);
-    const std::uint64_t available = available_memory();
+    const std::uint64_t available = source_.available();
     const auto refuse = [&](const std::string& why) {
       throw IoError({.what = fmt::format("shared memory of {} bytes", bytes),
                      .why = why,
                      .fix = "use a smaller model, fewer ranks on this host, or a larger memory limit"});
     };
     if (available < grow + kSpare) {
-      refuse(fmt::format("{} bytes are needed and {} are available", grow, available));
+      refuse(fmt::format("{} bytes are needed, of them {} left to the rest of the host, and {} are available",
+                         grow + kSpare, kSpare, available));
     }
-    if (end > kReserved || fallocate(file_.get(), 0, static_cast<off_t>(backed_), static_cast<off_t>(grow)) != 0) {
+    if (end > kReserved ||
+        source_.reserve(file_.get(), 0, static_cast<off_t>(backed_), static_cast<off_t>(grow)) != 0) {
       const int error = end > kReserved ? ENOMEM : errno;
       refuse(fmt::format("fallocate of {} bytes: {} ({} bytes are available)", grow, std::strerror(error), available));
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +10,7 @@
 #include <span>
 
 #include "lockstep/base/file.hpp"
+#include "memory_limits.hpp"
 
 namespace lockstep::comm::shm {
 
@@ -26,10 +29,22 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
   [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+  // A peer's memory up to `end` will be used: maps its pages at once, instead of a fault for each inside a collective.
+  void prepare_until(std::uint64_t end) noexcept {
+    if (end > prepared_) prepare_more(end);
+  }
   [[nodiscard]] Doorbell& doorbell() const noexcept;
 
  private:
+  void prepare_more(std::uint64_t end) noexcept;
   std::byte* base_;
+  std::uint64_t prepared_ = 0;
+};
+
+// What an arena asks of the system; tests answer for it.
+struct MemorySource {
+  std::uint64_t (*available)() = available_memory;
+  int (*reserve)(int file, int mode, off_t offset, off_t bytes) = fallocate;
 };
 
 // The memory that a rank shares with its peers on the host: a memfd, reserved in address space and backed page by page
@@ -37,7 +52,7 @@ class Mapping {
 class Arena {
  public:
   static constexpr std::uint64_t kReserved = std::uint64_t{1} << 36;  // bytes of address space, not of memory
-  Arena();                                                            // Throws IoError.
+  explicit Arena(const MemorySource& source = {});                    // Throws IoError.
 
   // 128-byte aligned, zeroed, touched here first. Lives as long as the arena. Throws IoError with the bytes that were
   // asked for and those that are available: a page that cannot be had later would be a SIGBUS.
@@ -52,6 +67,7 @@ class Arena {
   [[nodiscard]] const std::shared_ptr<Mapping>& shared_mapping() const noexcept { return mapping_; }
 
  private:
+  MemorySource source_;
   FileDescriptor file_;
   std::shared_ptr<Mapping> mapping_;
   std::uint64_t used_ = 0;

@@ -14,8 +14,9 @@
 namespace lockstep::comm::shm {
 
 inline constexpr std::size_t kInlineBytes = 48;
-inline constexpr std::uint64_t kLines = 8;           // calls that may be published before the oldest is done
-inline constexpr std::size_t kEagerBytes = 8 << 10;  // contributions that are published with their line
+inline constexpr std::uint64_t kLines = 8;          // calls that may be published before the oldest is done
+inline constexpr std::size_t kEagerBytes = 512;     // contributions that are published with their line, in a slot
+inline constexpr std::size_t kSlotBytes = 8 << 10;  // also room for a number for each of 1024 ranks
 inline constexpr std::size_t kCellBytes = 256 << 10;
 inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight
 
@@ -25,9 +26,8 @@ struct alignas(128) Line {
   std::uint32_t fingerprint = 0;            // of the call without its sequence number
   std::uint32_t done = 0;                   // calls that the writer had completed (low 32 bits)
   std::array<std::byte, kInlineBytes> payload{};
-  Call call;  // on the second line: read only to name a mismatch
 };
-static_assert(sizeof(Line) == 128);
+static_assert(sizeof(Line) == 128);  // the second half is empty: CPUs fetch lines in pairs
 
 // In the payload of a call whose data does not fit into it.
 struct Places {
@@ -60,15 +60,20 @@ struct alignas(128) Census {
 
 struct Channel {
   std::array<Line, kLines> lines;
-  Counter copied;    // chunks whose inputs are in our cells
-  Counter reduced;   // chunks whose result is in our cells
-  Counter consumed;  // chunks of which we need nothing more
-  Counter finished;  // calls that are complete here
+  std::array<Call, kLines> calls;  // of the lines; read only to name a mismatch
+  Counter copied;                  // chunks whose inputs are in our cells
+  Counter consumed;                // chunks for which we need our peers' cells no more
+  Counter finished;                // calls that are complete here
   Notice notice;
   Census census;
   std::atomic<std::uint32_t> claims{0};  // rank 0's: how many ranks have reported a failure
-  std::array<std::array<std::byte, kEagerBytes>, kLines> slots;
+  std::array<std::array<std::byte, kSlotBytes>, kLines> slots;
   std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
+
+// Asks for cache lines that are about to be written: one transfer, where reading them first would make two.
+inline void own_lines(const std::byte* memory, std::size_t bytes) noexcept {
+  for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(memory + at, 1);
+}
 
 }  // namespace lockstep::comm::shm

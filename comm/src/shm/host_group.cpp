@@ -13,6 +13,8 @@
 #include <ctime>
 #include <numeric>
 
+#include "../number_nodes.hpp"
+
 namespace lockstep::comm::shm {
 namespace {
 
@@ -21,7 +23,9 @@ using std::chrono::milliseconds;
 
 constexpr auto kSpin = microseconds(50);  // a peer that runs is nearly always there by then
 constexpr auto kYield = microseconds(500);
-constexpr auto kLongestSleep = microseconds(1000);  // also how late the death of a peer may be seen
+constexpr auto kSleep = milliseconds(1);
+constexpr auto kLongWait = milliseconds(100);    // from here on a millisecond more does not matter, but CPU time does
+constexpr auto kLongestSleep = milliseconds(5);  // also how late the death of a peer may be seen
 
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4);
 
@@ -51,10 +55,10 @@ std::shared_ptr<HostGroup> HostGroup::part(const std::vector<int>& members) cons
   for (const int member : members) {
     const auto m = static_cast<std::size_t>(member);
     peers.push_back(peers_[m]);
-    peers.back().local_rank = static_cast<int>(numbers.size());
     numbers.push_back(numbers_[m]);
     mappings.push_back(mappings_[m]);
   }
+  number_nodes(peers);
   const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
   auto group = std::make_shared<HostGroup>(static_cast<int>(place), std::move(peers), arena_, std::move(mappings),
                                            watch_ ? std::make_unique<PeerWatch>(watch_->part(members)) : nullptr, 0);
@@ -64,34 +68,51 @@ std::shared_ptr<HostGroup> HostGroup::part(const std::vector<int>& members) cons
 }
 
 void HostGroup::wake_peers() noexcept {
+  announce();
   for (int peer = 0; peer < world_size(); ++peer) {
-    if (peer != rank_) wake(peer);
+    if (peer != rank_) ring(peer);
   }
 }
 
 void HostGroup::wake(int peer) noexcept {
+  announce();
+  ring(peer);
+}
+
+// A peer that is about to sleep looks once more after it has said so (arm). Where ranks share CPUs nobody may be
+// missed; where they have one each the fence is not worth it: a peer looks again after kSleep.
+void HostGroup::announce() noexcept {
+  if (armed_) disarm();
+  if (oversubscribed_) std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+void HostGroup::ring(int peer) noexcept {
   Doorbell& bell = mappings_[static_cast<std::size_t>(peer)]->doorbell();
-  // Where ranks have a CPU each, a peer that just falls asleep may be missed: it looks again within kLongestSleep.
-  // Where they have not, every store is announced, so that a sleeper never waits in vain.
-  if (oversubscribed_) {
-    bell.rung.fetch_add(1, std::memory_order_seq_cst);
-    if (bell.sleeping.load(std::memory_order_seq_cst) != 0) futex(bell.rung, FUTEX_WAKE, INT_MAX, nullptr);
-  } else if (bell.sleeping.load(std::memory_order_relaxed) != 0) {
+  if (bell.sleeping.load(std::memory_order_relaxed) != 0) {
     bell.rung.fetch_add(1, std::memory_order_relaxed);
     futex(bell.rung, FUTEX_WAKE, INT_MAX, nullptr);
   }
 }
 
-void HostGroup::sleep(microseconds at_most) {
+void HostGroup::arm() noexcept {
   Doorbell& bell = arena_->mapping().doorbell();
-  const std::uint32_t rung = bell.rung.load(std::memory_order_seq_cst);
-  if (rung == seen_rings_) {
-    bell.sleeping.store(1, std::memory_order_seq_cst);
-    const timespec timeout{0, at_most.count() * 1000};
-    futex(bell.rung, FUTEX_WAIT, rung, &timeout);
-    bell.sleeping.store(0, std::memory_order_relaxed);
-  }
-  seen_rings_ = bell.rung.load(std::memory_order_seq_cst);
+  seen_rings_ = bell.rung.load(std::memory_order_relaxed);
+  bell.sleeping.store(1, std::memory_order_seq_cst);
+  armed_ = true;
+}
+
+void HostGroup::disarm() noexcept {
+  arena_->mapping().doorbell().sleeping.store(0, std::memory_order_relaxed);
+  armed_ = false;
+}
+
+void HostGroup::sleep(std::chrono::nanoseconds at_most) noexcept {
+  Doorbell& bell = arena_->mapping().doorbell();
+  const bool announced = armed_ && bell.sleeping.load(std::memory_order_relaxed) != 0;  // or another group of ours woke
+  if (!announced) return arm();
+  const timespec timeout{0, at_most.count()};
+  futex(bell.rung, FUTEX_WAIT, seen_rings_, &timeout);
+  disarm();
 }
 
 void HostGroup::throw_if_peer_died() {
@@ -123,20 +144,20 @@ void HostGroup::blame(int culprit) noexcept {
 
 void HostGroup::forget_blame() noexcept { arena_->mapping().doorbell().blames.store(-1, std::memory_order_release); }
 
-void HostGroup::doze() { sleep(kLongestSleep); }
+void HostGroup::doze() { sleep(kSleep); }
 
 std::vector<int> HostGroup::dead_ranks() const { return watch_ ? watch_->dead_ranks() : std::vector<int>{}; }
 
 void HostGroup::idle(std::chrono::nanoseconds waited) {
-  if (oversubscribed_) {
-    sleep(kLongestSleep);
-  } else if (waited < kSpin) {
+  if (waited < kSpin && !oversubscribed_) {
     _mm_pause();
     return;
-  } else if (waited < kYield) {
+  }
+  if (waited < kYield) {
     sched_yield();
+    if (waited < kSpin) return;  // what follows costs more than the wait
   } else {
-    sleep(kLongestSleep);
+    sleep(waited < kLongWait ? kSleep : kLongestSleep);
   }
   throw_if_peer_died();
 }

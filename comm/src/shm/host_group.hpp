@@ -32,6 +32,9 @@ class HostGroup {
     return mappings_[static_cast<std::size_t>(rank)];
   }
 
+  // Before much of a peer's memory, up to `end`, is used.
+  void prepare(int rank, std::uint64_t end) noexcept { mappings_[static_cast<std::size_t>(rank)]->prepare_until(end); }
+
   // Call after every store that a peer may wait for.
   void wake_peers() noexcept;
   // The same, where only one peer may wait.
@@ -46,7 +49,12 @@ class HostGroup {
   void forget_blame() noexcept;
 
  private:
-  void sleep(std::chrono::microseconds at_most);
+  void announce() noexcept;      // before peers are rung
+  void ring(int peer) noexcept;  // wakes it if it sleeps
+  // To sleep takes two calls: the first says so to the peers, and the caller looks once more in between.
+  void sleep(std::chrono::nanoseconds at_most) noexcept;
+  void arm() noexcept;
+  void disarm() noexcept;
   void throw_if_peer_died();
 
   int rank_;
@@ -56,6 +64,7 @@ class HostGroup {
   std::vector<std::shared_ptr<Mapping>> mappings_;
   std::unique_ptr<PeerWatch> watch_;  // null: ranks are threads
   bool oversubscribed_;               // then a spinning rank keeps its peers from running
+  bool armed_ = false;                // our doorbell says that we sleep
   std::uint32_t seen_rings_ = 0;
   std::chrono::steady_clock::time_point last_watch_{};
   bool death_seen_ = false;

@@ -72,7 +72,12 @@ void ShmBackend::recycle(ShmReduction* call) { idle_reductions_.emplace_back(cal
 void ShmBackend::recycle(ShmMove* call) { idle_moves_.emplace_back(call); }
 
 void ShmBackend::idle(std::chrono::nanoseconds waited) {
-  group_->idle(waited);
+  try {
+    group_->idle(waited);
+  } catch (const BackendFailure&) {  // a peer has ended: perhaps it said before why
+    throw_if_a_peer_gave_up();
+    throw;
+  }
   if (waited > std::chrono::microseconds(100)) throw_if_a_peer_gave_up();
 }
 

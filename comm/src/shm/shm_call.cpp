@@ -4,25 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "lockstep/base/mix.hpp"
+#include "fingerprint.hpp"
 
 namespace lockstep::comm::shm {
-namespace {
-
-std::uint32_t fingerprint_of(const Call& call) {
-  const auto mix = [](std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kGoldenGamma; };
-  std::uint64_t hash = (static_cast<std::uint64_t>(call.kind) << 24) | (static_cast<std::uint64_t>(call.dtype) << 16) |
-                       (static_cast<std::uint64_t>(call.op) << 8) | static_cast<std::uint64_t>(call.order);
-  hash = mix(hash, static_cast<std::uint64_t>(static_cast<std::uint32_t>(call.root)) ^ call.parts);
-  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.elements));
-  hash = mix(hash ^ (hash >> 32), static_cast<std::uint64_t>(call.leaves));
-  std::uint64_t scale = 0;
-  std::memcpy(&scale, &call.scale, sizeof scale);
-  hash = mix(hash ^ (hash >> 32), scale);
-  return static_cast<std::uint32_t>(hash >> 32);
-}
-
-}  // namespace
 
 void ShmCall::begin(const Request& request, std::uint64_t index) {
   request_ = request;
@@ -50,7 +34,7 @@ bool ShmCall::try_publish() {
   Line& line = backend_.own().lines[index_ % kLines];
   line.fingerprint = fingerprint_;
   line.done = static_cast<std::uint32_t>(backend_.finished_);
-  line.call = request_.call;
+  backend_.own().calls[index_ % kLines] = request_.call;
   if (!request_.agree_only) fill_line(line);
   line.published.store(index_ + 1, std::memory_order_release);
   backend_.group_->wake_peers();
@@ -65,8 +49,9 @@ bool ShmCall::lines_are_there() {
     if (line.fingerprint != fingerprint_) {
       const int low = std::min(lines_seen_, rank());
       const int high = std::max(lines_seen_, rank());
+      const Call& theirs = backend_.of(lines_seen_).calls[index_ % kLines];
       throw BackendFailure{
-          mismatch(low, low == rank() ? request_.call : line.call, high, high == rank() ? request_.call : line.call)};
+          mismatch(low, low == rank() ? request_.call : theirs, high, high == rank() ? request_.call : theirs)};
     }
     // 32 bits of the count are enough: a peer is never more than kLines calls away.
     std::uint64_t& known = backend_.peer_finished_[static_cast<std::size_t>(lines_seen_)];

@@ -10,7 +10,9 @@
 namespace lockstep::comm::shm {
 namespace {
 
-constexpr std::size_t kPieceBytes = 64 << 10;  // between two looks at the clock
+constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
+// Through cells, where ranks disturb each other less than in each other's memory, slices begin at lines.
+constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -24,12 +26,15 @@ void ShmReduction::prepare() {
   }
   contribution_bytes_ = bytes_of(rows_.back().last);
   most_bytes_ = contribution_bytes_ * static_cast<std::size_t>(plan_->most_partials);
+  planned_early_ = false;
+  zero_copy_ = false;
 }
 
 void ShmReduction::fill_line(Line& line) {
   if (most_bytes_ > kEagerBytes) {
     const Places places = own_places();
     std::memcpy(line.payload.data(), &places, sizeof places);
+    if (places.shared == 0) copy_in_early();
     return;
   }
   if (most_bytes_ == 0) return;
@@ -64,8 +69,14 @@ bool ShmReduction::start_data() {
   zero_copy_ = true;
   for (int peer = 0; zero_copy_ && peer < world_size(); ++peer) zero_copy_ = places_of(peer).shared != 0;
   if (!zero_copy_) {
-    plan_chunks();
+    if (!planned_early_) plan_chunks();
     return false;
+  }
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    const Places places = places_of(peer);
+    const std::uint64_t last = std::max(places.output, *std::max_element(places.inputs.begin(), places.inputs.end()));
+    backend_.group_->prepare(peer, last + contribution_bytes_);
   }
   peers_reach_in_ = true;
   slice_ = is(Kind::reduce_scatter) ? rows_[static_cast<std::size_t>(rank())] : slice_of(rank(), rows_.front());
@@ -90,41 +101,36 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
 }
 
 Range ShmReduction::slice_of(int rank, Range elements) const {
-  return comm::slice_of(elements, world_size(), rank, element_bytes_);
+  return comm::slice_of(elements, world_size(), rank, (zero_copy_ ? kPageBytes : kLineBytes) / element_bytes_);
 }
 
 Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point slice_end) {
-  const auto piece = static_cast<std::int64_t>(kPieceBytes / element_bytes_);
+  const Call& call = request_.call;
+  const auto most = static_cast<std::int64_t>(kSliceBytes / element_bytes_);
   while (position_ < slice_.last) {
-    const std::int64_t elements = std::min(piece, slice_.last - position_);
-    zero_copy_piece(position_, elements);
+    const std::int64_t elements = std::min(most, slice_.last - position_);
+    inputs_.clear();
+    copies_.clear();
+    for (int peer = 0; peer < world_size(); ++peer) {
+      const Places places = places_of(peer);
+      for (int i = 0; i < plan_->partials_of[static_cast<std::size_t>(peer)]; ++i) {
+        inputs_.push_back(memory_of(peer, places.inputs[static_cast<std::size_t>(i)]) + bytes_of(position_));
+      }
+      const bool gets_copy = is(Kind::all_reduce) ? peer != rank() : is(Kind::reduce) && peer == call.root;
+      if (gets_copy) copies_.push_back(memory_of(peer, places.output) + bytes_of(position_));
+    }
+    std::byte* output = nullptr;
+    if (is(Kind::reduce)) {
+      output = copies_.front();
+      copies_.clear();
+    } else {
+      output = request_.output + bytes_of(is(Kind::reduce_scatter) ? position_ - slice_.first : position_);
+    }
+    reduce_slice(inputs_, plan_->combines, elements, call.dtype, call.op, call.scale, output, copies_);
     position_ += elements;
     if (position_ < slice_.last && std::chrono::steady_clock::now() >= slice_end) return Advanced::partly;
   }
   return Advanced::fully;
-}
-
-void ShmReduction::zero_copy_piece(std::int64_t first, std::int64_t elements) {
-  const Call& call = request_.call;
-  inputs_.clear();
-  for (int peer = 0; peer < world_size(); ++peer) {
-    const Places places = places_of(peer);
-    for (int i = 0; i < plan_->partials_of[static_cast<std::size_t>(peer)]; ++i) {
-      inputs_.push_back(memory_of(peer, places.inputs[static_cast<std::size_t>(i)]) + bytes_of(first));
-    }
-  }
-  const auto output_of = [&](int peer) { return memory_of(peer, places_of(peer).output) + bytes_of(first); };
-  std::byte* output = nullptr;
-  if (is(Kind::reduce_scatter)) {
-    output = request_.output + bytes_of(first - slice_.first);
-  } else {
-    output = gets_result(rank()) ? request_.output + bytes_of(first) : output_of(call.root);
-  }
-  reduce_slice(inputs_, plan_->combines, elements, call.dtype, call.op, call.scale, output);
-  if (!is(Kind::all_reduce)) return;
-  for (int peer = 0; peer < world_size(); ++peer) {
-    if (peer != rank()) std::memcpy(output_of(peer), output, bytes_of(elements));
-  }
 }
 
 }  // namespace lockstep::comm::shm

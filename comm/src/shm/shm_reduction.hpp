@@ -31,12 +31,13 @@ class ShmReduction final : public ShmCall {
   void reduce_published();  // all contributions lie in the lines or in the slots
 
   [[nodiscard]] Advanced zero_copy_until(std::chrono::steady_clock::time_point slice_end);
-  void zero_copy_piece(std::int64_t first, std::int64_t elements);
 
   void plan_chunks();
   [[nodiscard]] Advanced staged_until(std::chrono::steady_clock::time_point slice_end);
   [[nodiscard]] Range in_chunk(std::int64_t chunk, int row) const;  // elements of a row, or of the whole
   [[nodiscard]] std::byte* cell(int peer, std::int64_t chunk) const;
+  [[nodiscard]] bool cell_is_free(std::int64_t chunk) const;
+  void copy_in_early();
   void copy_in(std::int64_t chunk);
   void reduce_chunk(std::int64_t chunk);
   void copy_out(std::int64_t chunk);
@@ -49,8 +50,10 @@ class ShmReduction final : public ShmCall {
   std::size_t most_bytes_ = 0;          // of all partial sums of the rank that has the most
   const TreePlan* plan_ = nullptr;
   std::vector<const std::byte*> inputs_;
+  std::vector<std::byte*> copies_;  // in peers' memory
   bool zero_copy_ = false;
-  Range slice_{};  // zero-copy: the elements of the input that this rank works on
+  bool planned_early_ = false;  // the chunks, before the line was published
+  Range slice_{};               // zero-copy: the elements of the input that this rank works on
   std::int64_t position_ = 0;
   std::int64_t chunk_size_ = 1;  // elements
   std::int64_t chunks_ = 0;

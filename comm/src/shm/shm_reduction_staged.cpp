@@ -9,18 +9,17 @@
 namespace lockstep::comm::shm {
 namespace {
 
-constexpr std::size_t kResultAt = kCellBytes / 2;  // in a cell: inputs before, the reduced slice behind
+constexpr std::size_t kAheadBytes = 1 << 10;
 
 }  // namespace
 
 // All counts follow from the call, so that every rank has the same chunks.
 void ShmReduction::plan_chunks() {
   std::size_t bytes_per_element = element_bytes_ * static_cast<std::size_t>(plan_->most_partials) * rows_.size();
-  const std::size_t room = is(Kind::reduce_scatter) ? kCellBytes : kResultAt;
   std::int64_t longest = 0;
   for (const Range& row : rows_) longest = std::max(longest, row.size());
   const auto line = static_cast<std::int64_t>(64 / element_bytes_);
-  chunk_size_ = std::max(static_cast<std::int64_t>(room / bytes_per_element) / line * line, line);
+  chunk_size_ = std::max(static_cast<std::int64_t>(kCellBytes / bytes_per_element) / line * line, line);
   chunks_ = (longest + chunk_size_ - 1) / chunk_size_;
   base_ = backend_.chunks_;
   backend_.chunks_ += static_cast<std::uint64_t>(chunks_);
@@ -37,28 +36,27 @@ std::byte* ShmReduction::cell(int peer, std::int64_t chunk) const {
   return backend_.of(peer).cells[(base_ + static_cast<std::uint64_t>(chunk)) % kCells].data();
 }
 
+// A chunk's cells: each rank copies in, reduces its slice in everybody's cells and leaves the result there; then each
+// copies out of its own. So a cell's lines travel to the rank that reduces them and back, and no further.
 Advanced ShmReduction::staged_until(std::chrono::steady_clock::time_point slice_end) {
-  const bool has_results = !is(Kind::reduce_scatter);
   auto advanced = Advanced::not_yet;
   for (bool moved = true; moved;) {
     moved = false;
-    const std::uint64_t next = base_ + static_cast<std::uint64_t>(copied_) + 1;
-    if (copied_ < chunks_ && copied_ - consumed_ < static_cast<std::int64_t>(kCells) &&
-        (next <= kCells || peers_reached(&Channel::consumed, next - kCells))) {
+    if (copied_ < chunks_ && copied_ - consumed_ < static_cast<std::int64_t>(kCells) && cell_is_free(copied_)) {
       copy_in(copied_);
       publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
       moved = true;
     }
     if (reduced_ < copied_ && peers_reached(&Channel::copied, base_ + static_cast<std::uint64_t>(reduced_) + 1)) {
       reduce_chunk(reduced_);
-      ++reduced_;
-      if (has_results) publish(&Channel::reduced, base_ + static_cast<std::uint64_t>(reduced_));
+      publish(&Channel::consumed, base_ + static_cast<std::uint64_t>(++reduced_));
       moved = true;
     }
     if (consumed_ < reduced_ &&
-        (!has_results || peers_reached(&Channel::reduced, base_ + static_cast<std::uint64_t>(consumed_) + 1))) {
+        (is(Kind::reduce_scatter) ||
+         peers_reached(&Channel::consumed, base_ + static_cast<std::uint64_t>(consumed_) + 1))) {
       copy_out(consumed_);
-      publish(&Channel::consumed, base_ + static_cast<std::uint64_t>(++consumed_));
+      ++consumed_;
       moved = true;
     }
     if (consumed_ == chunks_) return Advanced::fully;
@@ -66,6 +64,22 @@ Advanced ShmReduction::staged_until(std::chrono::steady_clock::time_point slice_
     if (moved && std::chrono::steady_clock::now() >= slice_end) break;
   }
   return advanced;
+}
+
+// Where no earlier call is in flight, the first chunk is there as soon as the line is: a wait less.
+void ShmReduction::copy_in_early() {
+  if (backend_.finished_ != index_) return;
+  plan_chunks();
+  planned_early_ = true;
+  if (!cell_is_free(0)) return;
+  copy_in(0);
+  publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
+}
+
+// Whether no rank needs what lies in the cell of `chunk`; ours has been copied out of it.
+bool ShmReduction::cell_is_free(std::int64_t chunk) const {
+  const std::uint64_t next = base_ + static_cast<std::uint64_t>(chunk) + 1;
+  return next <= kCells || peers_reached(&Channel::consumed, next - kCells);
 }
 
 // Layout of a cell: [partial][row][element of the chunk]; in reduce_scatter there is a row for each rank, else one.
@@ -104,15 +118,18 @@ void ShmReduction::reduce_chunk(std::int64_t chunk) {
       }
     }
   }
-  std::byte* const result = cell(rank(), chunk) + kResultAt;
-  std::byte* output = result;
+  const auto result_for = [&](int peer) { return cell(peer, chunk) + bytes_of(part.first - here.first); };
+  copies_.clear();
+  for (int peer = 0; is(Kind::all_reduce) && peer < world_size(); ++peer) {
+    if (peer != rank()) copies_.push_back(result_for(peer));
+  }
+  std::byte* output = nullptr;
   if (scatter) {
     output = request_.output + bytes_of(part.first - rows_[static_cast<std::size_t>(rank())].first);
-  } else if (gets_result(rank())) {
-    output = request_.output + bytes_of(part.first);
+  } else {
+    output = gets_result(rank()) ? request_.output + bytes_of(part.first) : result_for(call.root);
   }
-  reduce_slice(inputs_, plan_->combines, part.size(), call.dtype, call.op, call.scale, output);
-  if (is(Kind::all_reduce)) std::memcpy(result, output, bytes_of(part.size()));
+  reduce_slice(inputs_, plan_->combines, part.size(), call.dtype, call.op, call.scale, output, copies_);
 }
 
 void ShmReduction::copy_out(std::int64_t chunk) {
@@ -121,7 +138,14 @@ void ShmReduction::copy_out(std::int64_t chunk) {
   for (int peer = 0; peer < world_size(); ++peer) {
     if (peer == rank()) continue;
     const Range part = slice_of(peer, here);
-    std::memcpy(request_.output + bytes_of(part.first), cell(peer, chunk) + kResultAt, bytes_of(part.size()));
+    const std::byte* const result = cell(rank(), chunk) + bytes_of(part.first - here.first);
+    std::byte* const output = request_.output + bytes_of(part.first);
+    const std::size_t bytes = bytes_of(part.size());
+    for (std::size_t at = 0; at < bytes; at += kAheadBytes) {
+      const std::size_t end = std::min(at + kAheadBytes, bytes);
+      own_lines(result + end, std::min(kAheadBytes, bytes - end));  // to be written by a later copy_in
+      std::memcpy(output + at, result + at, end - at);
+    }
   }
 }
 

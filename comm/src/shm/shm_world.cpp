@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm_world.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cassert>
+#include <utility>
 
+#include "../number_nodes.hpp"
 #include "memory_limits.hpp"
 #include "shm_backend.hpp"
 
@@ -39,6 +42,21 @@ std::unique_ptr<Backend> make_shm_world(int rank, std::vector<Peer> peers, std::
                                                   std::move(watch), cpus));
 }
 
+std::string several_hosts(const std::vector<Peer>& peers) {
+  for (std::size_t rank = 0; rank < peers.size(); ++rank) {
+    if (peers[rank].node == peers[0].node) continue;
+    return fmt::format("the ranks are on several hosts: rank 0 on {}, rank {} on {}", peers[0].host, rank,
+                       peers[rank].host);
+  }
+  return "";
+}
+
+UsageError shm_refused(std::string why_not) {
+  return UsageError({.what = "comm.backend=shm",
+                     .why = std::move(why_not),
+                     .fix = "leave comm.backend out: shm is taken where it can be, else mpi"});
+}
+
 std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size, const std::vector<int>& nodes) {
   std::vector<std::shared_ptr<Arena>> arenas;
   std::vector<std::shared_ptr<Mapping>> mappings;
@@ -47,8 +65,9 @@ std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size, const std
     arenas.push_back(make_world_arena(world_size));
     mappings.push_back(arenas.back()->shared_mapping());
     const int node = nodes.empty() ? 0 : nodes[static_cast<std::size_t>(rank)];
-    peers.push_back({.host = "localhost", .pid = getpid(), .node = node, .local_rank = rank});
+    peers.push_back({.host = "localhost", .pid = getpid(), .node = node});
   }
+  number_nodes(peers);
   std::vector<std::unique_ptr<Backend>> backends;
   for (int rank = 0; rank < world_size; ++rank) {
     backends.push_back(make_backend(std::make_shared<HostGroup>(rank, peers, arenas[static_cast<std::size_t>(rank)],
