@@ -15,6 +15,8 @@ const std::vector<EnvironmentVariable>& known_environment_variables() {
   static const std::vector<EnvironmentVariable> known{
       {"LOCKSTEP_EXIT_DIR", "folder where each rank leaves exit-RANK.json; set by `lockstep run`"},
       {"LOCKSTEP_TERMINAL", "set by `lockstep run` when it writes to a terminal, so that rank 0 draws a progress bar"},
+      {"LOCKSTEP_VIRTUAL_NODES",
+       "divides the ranks of each host into so many nodes: a test facility, for comm.backend=nodes on one host"},
       {"OMPI_COMM_WORLD_SIZE", "number of ranks; tells that Open MPI's mpirun started us"},
       {"OMPI_COMM_WORLD_RANK", "this process's rank under Open MPI, for messages before MPI is initialised"},
       {"PMIX_RANK", "this process's rank under a PMIx launcher; tells that one started us (srun --mpi=pmix)"},

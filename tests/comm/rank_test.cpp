@@ -23,7 +23,8 @@ class RankCollectives : public ::testing::TestWithParam<std::tuple<CollectiveCas
 TEST_P(RankCollectives, hold) { std::get<0>(GetParam()).check(world(std::get<1>(GetParam()))); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RankCollectives,
-                         ::testing::Combine(::testing::ValuesIn(collective_cases()), ::testing::Values("mpi", "shm")),
+                         ::testing::Combine(::testing::ValuesIn(collective_cases()),
+                                            ::testing::Values("mpi", "shm", "nodes")),
                          [](const auto& instance) {
                            return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
                          });
@@ -68,7 +69,7 @@ TEST_P(RankFailures, a_mismatch_ends_the_waits_of_those_who_cannot_see_it) {
   world().barrier();
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::Values("mpi", "shm"),
+INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::Values("mpi", "shm", "nodes"),
                          [](const auto& instance) { return instance.param; });
 
 TEST(Ranks, a_rank_is_known_by_host_and_process) {

@@ -136,13 +136,26 @@ bool more_ranks_than_cpus(MPI_Comm node_comm) {
   return on_node > static_cast<int>(std::thread::hardware_concurrency());
 }
 
+MPI_Comm node_comm_of(MPI_Comm comm, int virtual_nodes) {
+  MPI_Comm host_comm = MPI_COMM_NULL;
+  check_setup(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host_comm), "MPI_Comm_split_type");
+  if (virtual_nodes == 1) return host_comm;
+  int ranks = 0;
+  MPI_Comm_size(host_comm, &ranks);
+  int node = 0;
+  while (even_split(ranks, virtual_nodes, node).last <= rank_in(host_comm)) ++node;
+  MPI_Comm node_comm = MPI_COMM_NULL;
+  check_setup(MPI_Comm_split(host_comm, node, 0, &node_comm), "MPI_Comm_split");
+  MPI_Comm_free(&host_comm);
+  return node_comm;
+}
+
 }  // namespace
 
-std::unique_ptr<Backend> make_mpi_backend(MPI_Comm given, RankOrder order) {
+std::unique_ptr<Backend> make_mpi_backend(MPI_Comm given, RankOrder order, int virtual_nodes) {
   MPI_Comm comm = MPI_COMM_NULL;
   check_setup(MPI_Comm_dup(given, &comm), "MPI_Comm_dup");
-  MPI_Comm node_comm = MPI_COMM_NULL;
-  check_setup(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node_comm), "MPI_Comm_split_type");
+  MPI_Comm node_comm = node_comm_of(comm, virtual_nodes);
   std::vector<PeerRecord> records = exchange_records(comm, node_comm);
   if (order == RankOrder::by_node) {
     const PeerRecord& own = records[static_cast<std::size_t>(rank_in(comm))];
