@@ -14,6 +14,9 @@ std::optional<std::string> environment_variable(const char* name) {
 const std::vector<EnvironmentVariable>& known_environment_variables() {
   static const std::vector<EnvironmentVariable> known{
       {"LOCKSTEP_EXIT_DIR", "folder where each rank leaves exit-RANK.json; set by `lockstep run`"},
+      {"LOCKSTEP_FLIGHT_DIR",
+       "folder where a rank writes its last calls when a communicator fails; else the run folder's"},
+      {"LOCKSTEP_FLIGHT_SIGNAL", "set to anything: SIGUSR2 makes a rank write its last calls there at once"},
       {"LOCKSTEP_TERMINAL", "set by `lockstep run` when it writes to a terminal, so that rank 0 draws a progress bar"},
       {"OMPI_COMM_WORLD_SIZE", "number of ranks; tells that Open MPI's mpirun started us"},
       {"OMPI_COMM_WORLD_RANK", "this process's rank under Open MPI, for messages before MPI is initialised"},
