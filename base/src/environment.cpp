@@ -18,6 +18,8 @@ const std::vector<EnvironmentVariable>& known_environment_variables() {
        "folder where a rank writes its last calls when a communicator fails; else the run folder's"},
       {"LOCKSTEP_FLIGHT_SIGNAL", "set to anything: SIGUSR2 makes a rank write its last calls there at once"},
       {"LOCKSTEP_TERMINAL", "set by `lockstep run` when it writes to a terminal, so that rank 0 draws a progress bar"},
+      {"LOCKSTEP_VIRTUAL_NODES",
+       "divides the ranks of each host into so many nodes: a test facility, for comm.backend=nodes on one host"},
       {"OMPI_COMM_WORLD_SIZE", "number of ranks; tells that Open MPI's mpirun started us"},
       {"OMPI_COMM_WORLD_RANK", "this process's rank under Open MPI, for messages before MPI is initialised"},
       {"PMIX_RANK", "this process's rank under a PMIx launcher; tells that one started us (srun --mpi=pmix)"},

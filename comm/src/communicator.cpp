@@ -313,6 +313,7 @@ std::optional<Communicator> Communicator::split(std::optional<int> color, int ke
   } catch (const comm::BackendFailure& thrown) {
     impl_->state->fail(fmt::format("split into \"{}\"", name), thrown.failure);
   }
+  barrier();  // nobody uses the new one, and lets it fail, before all have it
   if (!part) return std::nullopt;
   const std::uint64_t calls = impl_->state->flight->collectives.load(std::memory_order_relaxed);  // the same on all
   return made_from_this(std::move(part), std::move(name), fmt::format("{}.{}", calls, *color));

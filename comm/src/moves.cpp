@@ -7,7 +7,6 @@
 namespace lockstep::comm {
 namespace {
 
-
 // Parts of the given sizes, or of `elements` each, one behind the other.
 std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t elements, int world_size) {
   std::vector<Range> ranges;
@@ -22,11 +21,11 @@ std::vector<Range> in_a_row(std::span<const std::int64_t> sizes, std::int64_t el
 
 }  // namespace
 
-Range slice_of(Range elements, int slices, int index, std::size_t element_bytes, std::size_t unit_bytes) {
-  const auto unit = static_cast<std::int64_t>(unit_bytes / element_bytes);
-  const Range units = even_split((elements.size() + unit - 1) / unit, slices, index);
-  return {elements.first + std::min(units.first * unit, elements.size()),
-          elements.first + std::min(units.last * unit, elements.size())};
+Range slice_of(Range elements, int slices, int index, std::size_t unit) {
+  const auto size = static_cast<std::int64_t>(unit);
+  const Range units = even_split((elements.size() + size - 1) / size, slices, index);
+  return {elements.first + std::min(units.first * size, elements.size()),
+          elements.first + std::min(units.last * size, elements.size())};
 }
 
 std::vector<Range> rows_of(const Request& request, int world_size) {

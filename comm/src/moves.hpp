@@ -8,8 +8,6 @@
 
 namespace lockstep::comm {
 
-inline constexpr std::size_t kLineBytes = 64;  // of a cache line
-
 // What a call without a reduction moves, seen from one rank, in elements: outgoing[p] of its input go to rank p,
 // incoming[p] of its output come from rank p (itself included). Ranges of nothing are empty.
 struct Moves {
@@ -18,10 +16,12 @@ struct Moves {
 };
 [[nodiscard]] Moves moves_of(const Request& request, int rank, int world_size);
 
-// Slice `index` of `slices` of these elements. Slices begin at cache lines, counted from the first element, so that no
-// two ranks write to one.
-[[nodiscard]] Range slice_of(Range elements, int slices, int index, std::size_t element_bytes,
-                             std::size_t unit_bytes = kLineBytes);
+// Slices of memory that several ranks read and write begin at pages: the prefetcher of a rank that reads up to a
+// slice's end runs on to the end of the page, and takes from its peer what that one is writing.
+inline constexpr std::size_t kPageBytes = 4096;
+
+// Slice `index` of `slices` of these elements, which begin at multiples of `unit`, counted from the first.
+[[nodiscard]] Range slice_of(Range elements, int slices, int index, std::size_t unit);
 
 // A reduce_scatter's rows, by rank.
 [[nodiscard]] std::vector<Range> rows_of(const Request& request, int world_size);

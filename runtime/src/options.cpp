@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "lockstep/base/error.hpp"
 
 namespace lockstep {
@@ -22,7 +25,7 @@ void RuntimeOptions::describe(OptionList& list) {
            may_change);
   list.add("log.every_steps", log_every_steps, "steps between lines of metrics.jsonl", may_change);
   list.add("comm.backend", comm_backend,
-           "auto, shm or mpi (started by mpirun or srun), or local (threads of one process)", may_change);
+           "auto, shm, nodes or mpi (started by mpirun or srun), or local (threads of one process)", may_change);
   list.add("comm.timeout_seconds", timeout_seconds, "after which a rank that waits gives up and names who is missing",
            may_change);
   list.add("determinism.intra_op_threads", intra_op_threads, "threads of LibTorch's kernels; bits depend on it",
@@ -45,9 +48,9 @@ void RuntimeOptions::check() const {
   require(bucket_bytes >= 1, "train.bucket_bytes", std::to_string(bucket_bytes), "at least 1");
   require(checkpoint_every_steps >= 0, "checkpoint.every_steps", std::to_string(checkpoint_every_steps), "0 or more");
   require(log_every_steps >= 1, "log.every_steps", std::to_string(log_every_steps), "at least 1");
-  const bool known =
-      comm_backend == "auto" || comm_backend == "shm" || comm_backend == "mpi" || comm_backend == "local";
-  require(known, "comm.backend", comm_backend, "auto, shm, mpi or local");
+  constexpr std::string_view kBackends[] = {"auto", "shm", "nodes", "mpi", "local"};
+  const bool known = std::find(std::begin(kBackends), std::end(kBackends), comm_backend) != std::end(kBackends);
+  require(known, "comm.backend", comm_backend, "auto, shm, nodes, mpi or local");
   require(timeout_seconds > 0, "comm.timeout_seconds", fmt::format("{}", timeout_seconds), "more than 0");
   require(intra_op_threads >= 1, "determinism.intra_op_threads", std::to_string(intra_op_threads), "at least 1");
   require(reduce_order == "tree" || reduce_order == "any", "determinism.reduce_order", reduce_order, "tree or any");

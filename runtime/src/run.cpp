@@ -200,7 +200,7 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
       return static_cast<int>(ExitCode::done);
     }
     job.runtime.check();
-    if (job.runtime.comm_backend == "mpi" || job.runtime.comm_backend == "shm") {
+    if (job.runtime.comm_backend != "auto" && job.runtime.comm_backend != "local") {
       throw UsageError({.what = "comm.backend=" + job.runtime.comm_backend,
                         .why = "no launcher started this process as an MPI rank",
                         .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <map>
+
 #include "comm/collective_cases.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/backend.hpp"
@@ -51,13 +53,15 @@ void a_rank_without_color_gets_no_communicator(Communicator& world) {
 
 void peers_of_a_part_are_numbered_anew(Communicator& world) {
   Communicator half = *world.split(world.rank() % 2, 0, "half");
+  std::map<int, int> nodes;        // their new numbers
+  std::map<int, int> local_ranks;  // so far
   for (int rank = 0; rank < half.world_size(); ++rank) {
     const auto& peer = half.peers()[static_cast<std::size_t>(rank)];
     const auto& before = world.peers()[static_cast<std::size_t>(2 * rank + world.rank() % 2)];
     EXPECT_EQ(peer.pid, before.pid);
     EXPECT_EQ(peer.host, before.host);
-    EXPECT_EQ(peer.node, 0);
-    EXPECT_EQ(peer.local_rank, rank);
+    EXPECT_EQ(peer.node, nodes.try_emplace(before.node, static_cast<int>(nodes.size())).first->second);
+    EXPECT_EQ(peer.local_rank, local_ranks[peer.node]++);
   }
   half.close();
 }

@@ -21,7 +21,8 @@ TEST_P(RankRuntime, holds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RankRuntime,
-                         ::testing::Combine(::testing::ValuesIn(runtime_cases()), ::testing::Values("mpi", "shm")),
+                         ::testing::Combine(::testing::ValuesIn(runtime_cases()),
+                                            ::testing::Values("mpi", "shm", "nodes")),
                          [](const auto& instance) {
                            return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
                          });

@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 
 #include "lockstep/comm/mpi_session.hpp"
@@ -14,6 +15,7 @@ namespace {
 
 lockstep::Communicator* the_world = nullptr;
 lockstep::Communicator* the_shm_world = nullptr;
+lockstep::Communicator* the_nodes_world = nullptr;
 
 class AgreeOnFailure : public testing::EmptyTestEventListener {
  public:
@@ -41,7 +43,8 @@ class AgreeOnFailure : public testing::EmptyTestEventListener {
 }  // namespace
 
 lockstep::Communicator& lockstep::testing::world(std::string_view backend) {
-  return backend == "shm" ? *the_shm_world : *the_world;
+  if (backend == "shm") return *the_shm_world;
+  return backend == "nodes" ? *the_nodes_world : *the_world;
 }
 
 int main(int argc, char** argv) {
@@ -49,14 +52,18 @@ int main(int argc, char** argv) {
   lockstep::MpiSession session{std::chrono::seconds(60)};
   lockstep::Communicator world = session.world("mpi");
   lockstep::Communicator shm_world = session.world("shm");
+  setenv("LOCKSTEP_VIRTUAL_NODES", "2", 0);
+  lockstep::Communicator nodes_world = session.world("nodes");
   the_world = &world;
   the_shm_world = &shm_world;
+  the_nodes_world = &nodes_world;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
   if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
   auto* const agree = new AgreeOnFailure;
   listeners.Append(agree);
   const int own = RUN_ALL_TESTS();
   const int code = own != 0 || agree->any_failed() ? 1 : 0;
+  nodes_world.close();
   shm_world.close();
   world.close();
   session.finalize();

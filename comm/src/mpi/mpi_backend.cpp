@@ -8,6 +8,7 @@
 #include <numeric>
 #include <thread>
 
+#include "../number_nodes.hpp"
 #include "../peer_watch.hpp"
 #include "mpi_check.hpp"
 #include "mpi_message.hpp"
@@ -129,19 +130,35 @@ class MpiBackend final : public Backend {
   std::chrono::steady_clock::time_point last_watch_{};
 };
 
-bool more_ranks_than_cpus(MPI_Comm node_comm) {
-  int on_node = 0;
-  MPI_Comm_size(node_comm, &on_node);
-  return on_node > static_cast<int>(std::thread::hardware_concurrency());
+bool more_ranks_than_cpus(MPI_Comm host_comm) {
+  int on_host = 0;
+  MPI_Comm_size(host_comm, &on_host);
+  return on_host > static_cast<int>(std::thread::hardware_concurrency());
+}
+
+MPI_Comm host_comm_of(MPI_Comm comm) {
+  MPI_Comm host_comm = MPI_COMM_NULL;
+  check_setup(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host_comm), "MPI_Comm_split_type");
+  return host_comm;
+}
+
+MPI_Comm node_comm_of(MPI_Comm host_comm, int virtual_nodes) {
+  int ranks = 0;
+  MPI_Comm_size(host_comm, &ranks);
+  int node = 0;
+  while (even_split(ranks, virtual_nodes, node).last <= rank_in(host_comm)) ++node;
+  MPI_Comm node_comm = MPI_COMM_NULL;
+  check_setup(MPI_Comm_split(host_comm, node, 0, &node_comm), "MPI_Comm_split");
+  return node_comm;
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> make_mpi_backend(MPI_Comm given, RankOrder order) {
+std::unique_ptr<Backend> make_mpi_backend(MPI_Comm given, RankOrder order, int virtual_nodes) {
   MPI_Comm comm = MPI_COMM_NULL;
   check_setup(MPI_Comm_dup(given, &comm), "MPI_Comm_dup");
-  MPI_Comm node_comm = MPI_COMM_NULL;
-  check_setup(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node_comm), "MPI_Comm_split_type");
+  MPI_Comm host_comm = host_comm_of(comm);
+  MPI_Comm node_comm = node_comm_of(host_comm, virtual_nodes);
   std::vector<PeerRecord> records = exchange_records(comm, node_comm);
   if (order == RankOrder::by_node) {
     const PeerRecord& own = records[static_cast<std::size_t>(rank_in(comm))];
@@ -152,10 +169,11 @@ std::unique_ptr<Backend> make_mpi_backend(MPI_Comm given, RankOrder order) {
     comm = ordered;
     records = exchange_records(comm, node_comm);
   }
-  const auto handles = std::make_shared<NativeHandles>(node_comm);
+  const auto handles = std::make_shared<NativeHandles>(host_comm);
   NativeHandles::free_with_mpi(handles);
-  const bool oversubscribed = more_ranks_than_cpus(node_comm);
+  const bool oversubscribed = more_ranks_than_cpus(host_comm);
   MPI_Comm_free(&node_comm);
+  MPI_Comm_free(&host_comm);
   return std::make_unique<MpiBackend>(comm, std::move(records), handles, oversubscribed, true);
 }
 

@@ -3,13 +3,30 @@
 
 #include <unistd.h>
 
+#include <charconv>
+
 #include "../deadline_guard.hpp"
+#include "../nodes/nodes_backend.hpp"
 #include "../shm/shm_world.hpp"
+#include "lockstep/base/environment.hpp"
 #include "lockstep/comm/mpi.hpp"
 #include "mpi_backend.hpp"
 #include "mpi_check.hpp"
 
 namespace lockstep {
+
+namespace {
+
+// For tests of what spans nodes, on one host.
+int virtual_nodes_of_a_host() {
+  const std::string text = environment_variable("LOCKSTEP_VIRTUAL_NODES").value_or("1");
+  int nodes = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), nodes);
+  if (error == std::errc{} && *end == '\0' && nodes >= 1) return nodes;
+  throw UsageError({.what = "LOCKSTEP_VIRTUAL_NODES=" + text, .why = "it must be a number from 1 on", .fix = {}});
+}
+
+}  // namespace
 
 MpiSession::MpiSession(std::chrono::milliseconds timeout) : timeout_(timeout) {
   const comm::DeadlineGuard guard("MPI_Init", timeout);
@@ -21,13 +38,23 @@ MpiSession::~MpiSession() = default;
 
 Communicator MpiSession::world(std::string_view backend) {
   const comm::DeadlineGuard guard("forming the world communicator", timeout_);
-  if (backend != "mpi") {
+  const bool any_levels = backend == "auto" || backend == "nodes";
+  const int virtual_nodes = any_levels ? virtual_nodes_of_a_host() : 1;
+  if (backend == "shm" || (backend == "auto" && virtual_nodes == 1)) {
     std::string why_not;
     if (auto shm = comm::mpi::make_shm_backend(MPI_COMM_WORLD, timeout_, why_not))
       return {std::move(shm), "world", timeout_};
     if (backend == "shm") throw comm::shm::shm_refused(why_not);
   }
-  return {comm::mpi::make_mpi_backend(MPI_COMM_WORLD, comm::mpi::RankOrder::by_node), "world", timeout_};
+  auto flat = comm::mpi::make_mpi_backend(MPI_COMM_WORLD, comm::mpi::RankOrder::by_node, virtual_nodes);
+  if (backend == "nodes" || (backend == "auto" && comm::gains_from_nodes(flat->peers()))) {
+    std::string why_not;
+    if (auto nodes = comm::mpi::compose_nodes(flat, timeout_, why_not)) return {std::move(nodes), "world", timeout_};
+    if (backend == "nodes") {
+      throw UsageError({.what = "comm.backend=nodes", .why = why_not, .fix = "leave comm.backend out, or use mpi"});
+    }
+  }
+  return {std::move(flat), "world", timeout_};
 }
 
 void MpiSession::finalize() {

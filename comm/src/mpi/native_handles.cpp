@@ -18,18 +18,18 @@ int free_at_finalize(MPI_Comm, int, void* attribute, void*) {
 
 }  // namespace
 
-NativeHandles::NativeHandles(MPI_Comm node_comm) {
+NativeHandles::NativeHandles(MPI_Comm host_comm) {
   int local_rank = 0;
-  MPI_Comm_rank(node_comm, &local_rank);
+  MPI_Comm_rank(host_comm, &local_rank);
   void* base = nullptr;
   const MPI_Aint bytes = local_rank == 0 ? sizeof(std::atomic<int>) : 0;
-  check_setup(MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node_comm, &base, &claim_window_),
+  check_setup(MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, host_comm, &base, &claim_window_),
               "MPI_Win_allocate_shared");
   MPI_Aint size = 0;
   int unit = 0;
   check_setup(MPI_Win_shared_query(claim_window_, 0, &size, &unit, &base), "MPI_Win_shared_query");
   if (local_rank == 0) new (base) std::atomic<int>(0);
-  check_setup(MPI_Barrier(node_comm), "MPI_Barrier");
+  check_setup(MPI_Barrier(host_comm), "MPI_Barrier");
   claims_ = static_cast<std::atomic<int>*>(base);
 }
 

@@ -15,8 +15,8 @@ namespace lockstep::comm::mpi {
 // itself, by the delete callback of an attribute of MPI_COMM_SELF, which MPI_Finalize calls first.
 class NativeHandles {
  public:
-  // Collective over the node. Makes the counter behind claim().
-  explicit NativeHandles(MPI_Comm node_comm);
+  // Collective over the host. Makes the counter behind claim().
+  explicit NativeHandles(MPI_Comm host_comm);
   static void free_with_mpi(const std::shared_ptr<NativeHandles>& handles);
 
   // Local. Takes `comm` over.
@@ -24,7 +24,7 @@ class NativeHandles {
   // Collective over the communicators concerned.
   void free(MPI_Comm comm);
   void free_all();
-  // Local. True for the first rank of this node that calls it.
+  // Local. True for the first rank of this host that calls it.
   [[nodiscard]] bool claim() noexcept { return claims_ == nullptr || claims_->fetch_add(1) == 0; }
 
  private:
@@ -35,7 +35,7 @@ class NativeHandles {
   };
   std::vector<Owned> comms_;
   MPI_Win claim_window_ = MPI_WIN_NULL;
-  std::atomic<int>* claims_ = nullptr;  // in the node's shared window: it needs no progress of the peers
+  std::atomic<int>* claims_ = nullptr;  // in the host's shared window: it needs no progress of the peers
 };
 
 }  // namespace lockstep::comm::mpi

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <map>
 
+#include "../number_nodes.hpp"
 #include "lockstep/base/host.hpp"
 #include "mpi_check.hpp"
 
@@ -35,19 +35,6 @@ std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
   check_setup(MPI_Allgather(&own, sizeof own, MPI_BYTE, records.data(), sizeof own, MPI_BYTE, comm), "MPI_Allgather");
   number_nodes(records);
   return records;
-}
-
-void number_nodes(std::vector<PeerRecord>& records) {
-  struct Node {
-    int index;
-    int ranks;
-  };
-  std::map<std::int32_t, Node> nodes;
-  for (PeerRecord& record : records) {
-    Node& node = nodes.try_emplace(record.node, Node{static_cast<int>(nodes.size()), 0}).first->second;
-    record.node = node.index;
-    record.local_rank = node.ranks++;
-  }
 }
 
 std::vector<Peer> peers_of(const std::vector<PeerRecord>& records) {

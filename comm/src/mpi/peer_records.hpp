@@ -23,9 +23,6 @@ struct PeerRecord {
 // Collective over `comm`; `node_comm` are those of its ranks that share our node.
 [[nodiscard]] std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm);
 
-// Numbers the nodes, whatever their numbers are, 0, 1, … in the order in which they occur, and the ranks on each.
-void number_nodes(std::vector<PeerRecord>& records);
-
 [[nodiscard]] std::vector<Peer> peers_of(const std::vector<PeerRecord>& records);
 
 // The ranks, other than `rank`, whose process ids mean the same here as there.

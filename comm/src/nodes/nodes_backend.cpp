@@ -14,8 +14,8 @@ constexpr auto kAwake = std::chrono::microseconds(200);
 
 class NodesBackend final : public Backend {
  public:
-  NodesBackend(std::unique_ptr<Backend> flat, std::unique_ptr<Backend> inner, const NodeLayout& layout) {
-    parts_.layout = layout;
+  NodesBackend(std::unique_ptr<Backend> flat, std::unique_ptr<Backend> inner) {
+    const NodeLayout& layout = parts_.layout = layout_of(flat->peers()).value();
     parts_.local_rank = inner->rank();
     parts_.node = layout.node_of(flat->rank());
     const bool talks = parts_.local_rank < layout.slices();
@@ -63,10 +63,8 @@ class NodesBackend final : public Backend {
     std::unique_ptr<Backend> flat = parts_.flat->split(color, key);
     std::unique_ptr<Backend> inner = parts_.up->split(color, key);
     if (!flat) return nullptr;
-    const auto layout = layout_of(flat->peers());
-    if (layout && gains_from_nodes(*layout))
-      return std::make_unique<NodesBackend>(std::move(flat), std::move(inner), *layout);
-    const bool one_node = layout && layout->nodes() == 1;
+    if (gains_from_nodes(flat->peers())) return std::make_unique<NodesBackend>(std::move(flat), std::move(inner));
+    const bool one_node = flat->world_size() == inner->world_size();
     std::unique_ptr<Backend>& rest = one_node ? flat : inner;
     rest->close();
     return std::move(one_node ? inner : flat);
@@ -108,13 +106,13 @@ class NodesBackend final : public Backend {
 
 }  // namespace
 
-bool gains_from_nodes(const NodeLayout& layout) {
-  return layout.nodes() > 1 && layout.nodes() < layout.first_ranks.back();
+bool gains_from_nodes(const std::vector<Peer>& peers) {
+  const auto layout = layout_of(peers);
+  return layout && layout->nodes() > 1 && layout->nodes() < static_cast<int>(peers.size());
 }
 
-std::unique_ptr<Backend> make_nodes_backend(std::unique_ptr<Backend> flat, std::unique_ptr<Backend> inner,
-                                            const NodeLayout& layout) {
-  return std::make_unique<NodesBackend>(std::move(flat), std::move(inner), layout);
+std::unique_ptr<Backend> make_nodes_backend(std::unique_ptr<Backend> flat, std::unique_ptr<Backend> inner) {
+  return std::make_unique<NodesBackend>(std::move(flat), std::move(inner));
 }
 
 }  // namespace lockstep::comm

@@ -132,14 +132,15 @@ void NodesOperation::start(Backend& backend, Piece& piece, Request request) cons
 
 Range NodesOperation::own_slice(const Piece& piece) const {
   if (!parts_.across) return {piece.elements.last, piece.elements.last};
-  return slice_of(piece.elements, parts_.layout.slices(), parts_.local_rank, element_bytes_);
+  return slice_of(piece.elements, parts_.layout.slices(), parts_.local_rank, kPageBytes / element_bytes_);
 }
 
 std::vector<std::int64_t> NodesOperation::slices(const Piece& piece) const {
   std::vector<std::int64_t> sizes(static_cast<std::size_t>(parts_.layout.ranks_of(parts_.node)), 0);
   const int slices = parts_.layout.slices();
   for (int slice = 0; slice < slices; ++slice) {
-    sizes[static_cast<std::size_t>(slice)] = slice_of(piece.elements, slices, slice, element_bytes_).size();
+    sizes[static_cast<std::size_t>(slice)] =
+        slice_of(piece.elements, slices, slice, kPageBytes / element_bytes_).size();
   }
   return sizes;
 }

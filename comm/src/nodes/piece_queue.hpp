@@ -24,6 +24,9 @@ class PieceQueue {
  public:
   static constexpr std::uint64_t kInFlight = 4;  // one in each stage, and one that is about to enter
 
+  PieceQueue() {
+    for (std::uint64_t piece = 0; piece < kInFlight; ++piece) slots_[piece].next = piece;
+  }
   // The number of the first of `pieces`, each of which may use `scratch_bytes`, taken from `memory`.
   [[nodiscard]] std::uint64_t enlist(std::size_t pieces, std::size_t scratch_bytes, Backend& memory);
   [[nodiscard]] bool may_enter(Stage stage, std::uint64_t piece) const;

@@ -13,6 +13,8 @@
 #include <ctime>
 #include <numeric>
 
+#include "../number_nodes.hpp"
+
 namespace lockstep::comm::shm {
 namespace {
 
@@ -53,10 +55,10 @@ std::shared_ptr<HostGroup> HostGroup::part(const std::vector<int>& members) cons
   for (const int member : members) {
     const auto m = static_cast<std::size_t>(member);
     peers.push_back(peers_[m]);
-    peers.back().local_rank = static_cast<int>(numbers.size());
     numbers.push_back(numbers_[m]);
     mappings.push_back(mappings_[m]);
   }
+  number_nodes(peers);
   const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
   auto group = std::make_shared<HostGroup>(static_cast<int>(place), std::move(peers), arena_, std::move(mappings),
                                            watch_ ? std::make_unique<PeerWatch>(watch_->part(members)) : nullptr, 0);
@@ -77,8 +79,8 @@ void HostGroup::wake(int peer) noexcept {
   ring(peer);
 }
 
-// A peer that is about to sleep looks once more after it has said so (arm). Where ranks share CPUs nobody may be missed;
-// where they have one each the fence is not worth it: a peer looks again after kSleep.
+// A peer that is about to sleep looks once more after it has said so (arm). Where ranks share CPUs nobody may be
+// missed; where they have one each the fence is not worth it: a peer looks again after kSleep.
 void HostGroup::announce() noexcept {
   if (armed_) disarm();
   if (oversubscribed_) std::atomic_thread_fence(std::memory_order_seq_cst);

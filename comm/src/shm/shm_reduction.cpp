@@ -11,10 +11,8 @@ namespace lockstep::comm::shm {
 namespace {
 
 constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
-// Slices of peers' memory begin at pages: the prefetcher of a rank that reads up to a slice's end runs on to the end of
-// the page, and takes from its peer what that one is writing. Through cells, where that costs less, they begin at
-// lines.
-constexpr std::size_t kPageBytes = 4096;
+// Through cells, where ranks disturb each other less than in each other's memory, slices begin at lines.
+constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -103,7 +101,7 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
 }
 
 Range ShmReduction::slice_of(int rank, Range elements) const {
-  return comm::slice_of(elements, world_size(), rank, element_bytes_, zero_copy_ ? kPageBytes : kLineBytes);
+  return comm::slice_of(elements, world_size(), rank, (zero_copy_ ? kPageBytes : kLineBytes) / element_bytes_);
 }
 
 Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point slice_end) {

@@ -7,6 +7,7 @@
 #include <cassert>
 #include <utility>
 
+#include "../number_nodes.hpp"
 #include "memory_limits.hpp"
 #include "shm_backend.hpp"
 
@@ -56,15 +57,17 @@ UsageError shm_refused(std::string why_not) {
                      .fix = "leave comm.backend out: shm is taken where it can be, else mpi"});
 }
 
-std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size) {
+std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size, const std::vector<int>& nodes) {
   std::vector<std::shared_ptr<Arena>> arenas;
   std::vector<std::shared_ptr<Mapping>> mappings;
   std::vector<Peer> peers;
   for (int rank = 0; rank < world_size; ++rank) {
     arenas.push_back(make_world_arena(world_size));
     mappings.push_back(arenas.back()->shared_mapping());
-    peers.push_back({.host = "localhost", .pid = getpid(), .node = 0, .local_rank = rank});
+    const int node = nodes.empty() ? 0 : nodes[static_cast<std::size_t>(rank)];
+    peers.push_back({.host = "localhost", .pid = getpid(), .node = node});
   }
+  number_nodes(peers);
   std::vector<std::unique_ptr<Backend>> backends;
   for (int rank = 0; rank < world_size; ++rank) {
     backends.push_back(make_backend(std::make_shared<HostGroup>(rank, peers, arenas[static_cast<std::size_t>(rank)],

@@ -27,7 +27,9 @@ namespace lockstep::comm::shm {
 [[nodiscard]] UsageError shm_refused(std::string why_not);
 
 // The same for ranks that are threads of this process, all at once: for tests, also under the thread sanitizer, which
-// follows addresses and therefore needs everybody to see the memory at the same ones.
-[[nodiscard]] std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size);
+// follows addresses and therefore needs everybody to see the memory at the same ones. `nodes`: by rank, on which node
+// it shall say that it is; none: all are on one.
+[[nodiscard]] std::vector<std::unique_ptr<Backend>> make_shm_threads(int world_size,
+                                                                     const std::vector<int>& nodes = {});
 
 }  // namespace lockstep::comm::shm

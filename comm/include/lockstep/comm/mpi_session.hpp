@@ -22,7 +22,8 @@ class MpiSession {
   ~MpiSession();  // local; finalize() is what ends MPI
 
   // Collective. The ranks of the job, ordered by node, then local rank. `backend`: "auto" (shm where all ranks share a
-  // host, else mpi), "shm" (UsageError if they do not) or "mpi".
+  // host; nodes where they are on several, and several of them on one; else mpi), "shm", "nodes" (shm inside the nodes,
+  // mpi between them) or "mpi". Throws UsageError where ranks of a node cannot share memory as shm and nodes need it.
   [[nodiscard]] Communicator world(std::string_view backend = "auto");
 
   // Collective. Everything durable must have happened before: mpirun kills peers at the first non-zero exit after it.
