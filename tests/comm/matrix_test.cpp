@@ -46,14 +46,14 @@ TEST_P(Matrix, DISABLED_all_reductions_give_the_bits_of_the_oracle) { check(all_
 TEST_P(Matrix, DISABLED_all_moves_give_the_bits_of_their_source) { check(all_moves()); }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Matrix,
-                         ::testing::Combine(::testing::Values("local", "shm"),
+                         ::testing::Combine(::testing::Values("local", "shm", "nodes"),
                                             ::testing::Values(1, 2, 3, 4, 5, 8)),
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + "_at_" + std::to_string(std::get<1>(instance.param));
                          });
 
 TEST(SameBits, at_every_number_of_ranks_with_the_leaves_fixed) {
-  for (const char* const backend : {"local", "shm"}) {
+  for (const char* const backend : {"local", "shm", "nodes"}) {
     for (int world_size = 1; world_size <= 8; ++world_size) {
       SCOPED_TRACE(std::string(backend) + " at " + std::to_string(world_size));
       on_threads(backend, world_size, check_fixed_leaves);

@@ -1,44 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <chrono>
-#include <memory>
+#include <iterator>
 #include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "lockstep/comm/local.hpp"
+#include "nodes/nodes_backend.hpp"
 #include "shm/shm_world.hpp"
 
 namespace lockstep::testing {
 
-using Backends = std::vector<std::unique_ptr<comm::Backend>>;
-
-// Runs `body(Communicator& world)` on a thread for each of `backends`, which are the ranks.
-template <class Body>
-void on_threads_of(Backends backends, const Body& body, std::chrono::milliseconds timeout) {
+// Runs `body(Communicator& world)` on threads that are ranks; `make(rank)` makes the backend of each, on its thread.
+template <class Make, class Body>
+void on_threads_of(int world_size, const Make& make, const Body& body, std::chrono::milliseconds timeout) {
   std::vector<std::thread> threads;
-  for (auto& backend : backends) {
-    threads.emplace_back([&body, &backend, timeout] {
-      Communicator world(std::move(backend), "world", timeout);
+  for (int rank = 0; rank < world_size; ++rank) {
+    threads.emplace_back([&, rank] {
+      Communicator world(make(static_cast<std::size_t>(rank)), "world", timeout);
       body(world);
     });
   }
   for (std::thread& thread : threads) thread.join();
 }
 
-// The same over shm: the code as between processes, where the sanitizers can follow it.
+// Over shm: the same code as between processes, where the sanitizers can follow it.
 template <class Body>
 void on_shm_threads(int world_size, const Body& body, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
-  on_threads_of(comm::shm::make_shm_threads(world_size), body, timeout);
+  auto backends = comm::shm::make_shm_threads(world_size);
+  on_threads_of(
+      world_size, [&](std::size_t rank) { return std::move(backends[rank]); }, body, timeout);
 }
 
-// The same over `backend`: "local" or "shm".
+// Over two nodes, of which the first has the odd rank; shm inside and between.
+template <class Body>
+void on_two_nodes(int world_size, const Body& body, std::chrono::milliseconds timeout) {
+  const int on_first = (world_size + 1) / 2;
+  std::vector<int> nodes(static_cast<std::size_t>(world_size), 1);
+  std::fill_n(nodes.begin(), on_first, 0);
+  auto between = comm::shm::make_shm_threads(world_size, nodes);
+  auto inside = comm::shm::make_shm_threads(on_first);
+  auto of_second = comm::shm::make_shm_threads(world_size - on_first);
+  std::move(of_second.begin(), of_second.end(), std::back_inserter(inside));
+  const auto make = [&](std::size_t rank) {
+    return comm::make_nodes_backend(std::move(between[rank]), std::move(inside[rank]));
+  };
+  on_threads_of(world_size, make, body, timeout);
+}
+
+// Over `backend`: "local", "shm" or "nodes".
 template <class Body>
 void on_threads(std::string_view backend, int world_size, const Body& body,
                 std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
   if (backend == "shm") return on_shm_threads(world_size, body, timeout);
+  if (backend == "nodes") return on_two_nodes(world_size, body, timeout);
   run_local_ranks(world_size, body, timeout);
 }
 
