@@ -14,6 +14,9 @@ std::optional<std::string> environment_variable(const char* name) {
 const std::vector<EnvironmentVariable>& known_environment_variables() {
   static const std::vector<EnvironmentVariable> known{
       {"LOCKSTEP_EXIT_DIR", "folder where each rank leaves exit-RANK.json; set by `lockstep run`"},
+      {"LOCKSTEP_FLIGHT_DIR",
+       "folder where a rank writes its last calls when a communicator fails; else the run folder's"},
+      {"LOCKSTEP_FLIGHT_SIGNAL", "set to anything: SIGUSR2 makes a rank write its last calls there at once"},
       {"LOCKSTEP_TERMINAL", "set by `lockstep run` when it writes to a terminal, so that rank 0 draws a progress bar"},
       {"LOCKSTEP_VIRTUAL_NODES",
        "divides the ranks of each host into so many nodes: a test facility, for comm.backend=nodes on one host"},

@@ -63,6 +63,9 @@ def wheel(name, *packages):
 
 def build_peer(source, name, prefix, libraries=("-lmpi",)):
     program = BIN / f"peer_{name}"
+    sources = [ROOT / "bench/peers" / source, *(ROOT / "bench/collectives").glob("*.hpp")]
+    if program.exists() and program.stat().st_mtime > max(path.stat().st_mtime for path in sources):
+        return str(program)
     subprocess.check_call(["g++", "-std=c++20", "-O3", "-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX",
                            f"-I{prefix}/include", str(ROOT / "bench/peers" / source), "-o", str(program),
                            f"-L{prefix}/lib", *libraries, f"-Wl,-rpath,{prefix}/lib", f"-Wl,-rpath-link,{prefix}/lib"])

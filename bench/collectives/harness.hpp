@@ -27,7 +27,7 @@ class Loop {
     for (const std::size_t bytes : settings_.sizes()) {
       bytes_ = bytes;
       slot_bytes_ = (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
-      for (int i = settings_.burst == 1 && bytes <= (4 << 20) ? 10 : 2; i > 0; --i) round(0);
+      for (int i = settings_.burst == 1 && bytes <= (4 << 20) ? 10 : 1; i > 0; --i) round(0);
       const int rounds = timed_rounds();
       common_.barrier();
       for (std::size_t c = 0; settings_.rank == 0 && c < settings_.cases.size(); ++c) print(c, rounds);

@@ -6,12 +6,27 @@
 
 #include "backend_call.hpp"
 #include "harness.hpp"
+#if __has_include("flight_ring.hpp")
+#include "flight_ring.hpp"
+#endif
 #include "lockstep/comm/communicator.hpp"
 #include "lockstep/comm/mpi_session.hpp"
 
 namespace {
 
-constexpr bench::Case kLayers[] = {{.name = "backend"}, {.name = "communicator"}, {.name = "tensor"}};
+constexpr bench::Case kLayers[] = {{.name = "backend"},
+                                   {.name = "communicator"},
+                                   {.name = "tensor"},
+#if __has_include("flight_ring.hpp")
+                                   {.name = "communicator_unrecorded"}
+#endif
+};
+
+void record_calls([[maybe_unused]] bool on) {
+#if __has_include("flight_ring.hpp")
+  lockstep::flight::set_enabled(on);
+#endif
+}
 
 }  // namespace
 
@@ -32,10 +47,12 @@ int main(int argc, char** argv) {
   std::vector<at::Tensor> tensors;  // one a slot, made beforehand: making one is no part of the call
   for (std::int64_t slot = 0; slot < bench::kMostSlots; ++slot)
     tensors.push_back(at::from_blob(memory.get() + slot * bench::kSlotAlignment, {2}, at::kFloat));
+  bool recording = true;
   bench::measure(settings, memory.get(), [&](std::size_t layer, const bench::Case& of, const bench::Buffers& buffers) {
+    if ((layer != 3) != recording) record_calls(recording = layer != 3);  // once a burst
     if (layer == 0) {
       bench::call_backend(world.backend(), of, buffers);
-    } else if (layer == 1) {
+    } else if (layer == 1 || layer == 3) {
       world.all_reduce({buffers.output, buffers.elements, lockstep::DType::float32}).wait();
     } else {
       const auto offset = static_cast<std::byte*>(buffers.output) - memory.get();

@@ -24,6 +24,7 @@ def ratios(above, below):
 
 
 def middle(values):
+    """The median of those that are there."""
     present = [value for value in values if value is not None]
     return statistics.median(present) if present else None
 
@@ -45,9 +46,10 @@ class Results:
     @classmethod
     def load(cls, folder):
         launches = {}
-        for path in sorted(folder.glob("*-*.json")):
-            part = re.sub(r"-\d+$", "", path.stem)
-            launches.setdefault(part, []).append(json.loads(path.read_text()))
+        for path in sorted(folder.glob("*.json")):
+            name = re.fullmatch(r"([a-z]+)-\d+", path.stem)
+            if name:
+                launches.setdefault(name[1], []).append(json.loads(path.read_text()))
         return cls(launches)
 
     def of(self, part):

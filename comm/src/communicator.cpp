@@ -61,12 +61,15 @@ void check_partials(const PartialSums& sums, int rank, int world_size, DType dty
 }  // namespace
 
 Communicator::Impl::Impl(std::unique_ptr<comm::Backend> backend, std::string name, std::chrono::milliseconds timeout,
-                         std::shared_ptr<ProgressEngine> engine)
+                         std::shared_ptr<ProgressEngine> engine, const flight::Group* parent, std::string_view branch)
     : state(std::make_shared<CommunicatorState>()), progress(std::move(engine)) {
   state->backend = std::move(backend);
   state->name = std::move(name);
   state->timeout = timeout;
+  state->flight = flight::add_group(*state->backend, state->name, parent, branch);
 }
+
+Communicator::Impl::~Impl() { state->flight->open.store(false, std::memory_order_relaxed); }
 
 std::uint64_t Communicator::Impl::next_sequence(const comm::Call& call) {
   if (!comm::is_between_two(call.kind)) return next_sequence_++;
@@ -85,6 +88,7 @@ Work Communicator::Impl::start(comm::Request request, const CollectiveOptions& o
   work->label = options.label;
   work->started = std::chrono::steady_clock::now();
   work->timeout = options.timeout.value_or(state->timeout);
+  work->mark = state->flight->record(work->call, work->label, work->started);
   try {
     work->operation = state->backend->start(request);
   } catch (const comm::BackendFailure& thrown) {
@@ -95,7 +99,9 @@ Work Communicator::Impl::start(comm::Request request, const CollectiveOptions& o
 }
 
 Communicator::Communicator(std::unique_ptr<comm::Backend> backend, std::string name, std::chrono::milliseconds timeout)
-    : impl_(std::make_unique<Impl>(std::move(backend), std::move(name), timeout, std::make_shared<ProgressEngine>())) {}
+    : Communicator(std::make_unique<Impl>(std::move(backend), std::move(name), timeout,
+                                          std::make_shared<ProgressEngine>(), nullptr, std::string_view())) {}
+Communicator::Communicator(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Communicator::Communicator(Communicator&&) noexcept = default;
 Communicator& Communicator::operator=(Communicator&&) noexcept = default;
 Communicator::~Communicator() = default;
@@ -283,10 +289,10 @@ void Communicator::barrier(const CollectiveOptions& options) {
   impl_->start({.call = {.kind = Kind::barrier}}, options).wait();
 }
 
-Communicator Communicator::made_from_this(std::unique_ptr<comm::Backend> backend, std::string name) const {
-  Communicator made(std::move(backend), std::move(name), impl_->state->timeout);
-  made.impl_->progress = impl_->progress;
-  return made;
+Communicator Communicator::made_from_this(std::unique_ptr<comm::Backend> backend, std::string name,
+                                          std::string_view branch) const {
+  return Communicator(std::make_unique<Impl>(std::move(backend), std::move(name), impl_->state->timeout,
+                                             impl_->progress, impl_->state->flight.get(), branch));
 }
 
 Communicator Communicator::duplicate(std::string name) { return *split(0, rank(), std::move(name)); }
@@ -309,7 +315,8 @@ std::optional<Communicator> Communicator::split(std::optional<int> color, int ke
   }
   barrier();  // nobody uses the new one, and lets it fail, before all have it
   if (!part) return std::nullopt;
-  return made_from_this(std::move(part), std::move(name));
+  const std::uint64_t calls = impl_->state->flight->collectives.load(std::memory_order_relaxed);  // the same on all
+  return made_from_this(std::move(part), std::move(name), fmt::format("{}.{}", calls, *color));
 }
 
 Communicator Communicator::shrink(std::string name) {
@@ -319,7 +326,7 @@ Communicator Communicator::shrink(std::string name) {
                       .why = "this communicator has not failed",
                       .fix = "use split to make a smaller one while all ranks live"});
   }
-  return made_from_this(impl_->state->backend->shrink(impl_->state->timeout), std::move(name));
+  return made_from_this(impl_->state->backend->shrink(impl_->state->timeout), std::move(name), "shrunk");
 }
 
 std::shared_ptr<std::byte> Communicator::allocate(std::size_t bytes) { return impl_->state->backend->allocate(bytes); }

@@ -8,8 +8,12 @@ namespace lockstep {
 
 class Communicator::Impl {
  public:
+  // `parent`, `branch`: of the flight recorder, see add_group().
   Impl(std::unique_ptr<comm::Backend> backend, std::string name, std::chrono::milliseconds timeout,
-       std::shared_ptr<ProgressEngine> progress);
+       std::shared_ptr<ProgressEngine> progress, const flight::Group* parent, std::string_view branch);
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl();
 
   // Numbers the call, hands it to the backend and registers the work.
   [[nodiscard]] Work start(comm::Request request, const CollectiveOptions& options);

@@ -10,9 +10,12 @@ namespace lockstep::comm {
 const TreePlan& TreePlanner::plan_for(const Request& reduction) {
   const std::int64_t leaves = reduction.call.leaves;
   const std::span<const std::int64_t> bounds = reduction.leaf_bounds;
-  for (const auto& plan : plans_) {
-    if (plan->leaves == leaves && std::equal(bounds.begin(), bounds.end(), plan->bounds.begin(), plan->bounds.end()))
-      return *plan;
+  const auto known = std::find_if(plans_.begin(), plans_.end(), [&](const TreePlan& plan) {
+    return plan.leaves == leaves && std::equal(bounds.begin(), bounds.end(), plan.bounds.begin(), plan.bounds.end());
+  });
+  if (known != plans_.end()) {
+    plans_.splice(plans_.begin(), plans_, known);
+    return plans_.front();
   }
   TreePlan plan{.leaves = leaves, .bounds = {bounds.begin(), bounds.end()}, .partials_of = {}, .combines = {}};
   std::vector<Partial> all;
@@ -25,7 +28,7 @@ const TreePlan& TreePlanner::plan_for(const Request& reduction) {
     plan.most_partials = std::max(plan.most_partials, static_cast<int>(nodes.size()));
   }
   plan.combines = combines_after(all, leaves);
-  return *plans_.emplace_back(std::make_unique<TreePlan>(std::move(plan)));
+  return plans_.emplace_front(std::move(plan));
 }
 
 }  // namespace lockstep::comm

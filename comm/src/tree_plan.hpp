@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <list>
 #include <span>
 #include <vector>
 
@@ -19,7 +19,8 @@ struct TreePlan {
   std::vector<int> combines;  // as reduce_slice() takes them, over the partial sums of rank 0, 1, …
 };
 
-// Makes plans and keeps them: calls of one communicator have few different ones, and several may be in flight.
+// Makes plans and keeps them, because the calls of one communicator are of very few sorts, which may be in flight
+// together.
 class TreePlanner {
  public:
   explicit TreePlanner(int world_size) : world_size_(world_size) {}
@@ -28,7 +29,7 @@ class TreePlanner {
 
  private:
   int world_size_;
-  std::vector<std::unique_ptr<const TreePlan>> plans_;
+  std::list<TreePlan> plans_;  // that used last first
 };
 
 }  // namespace lockstep::comm

@@ -67,15 +67,13 @@ std::string CommunicatorState::describe(const comm::Call& call, std::string_view
                      backend->name());
 }
 
-void CommunicatorState::remember_and_throw(std::exception_ptr first) {
-  if (!error) error = std::move(first);
-  std::rethrow_exception(error);
-}
-
 void CommunicatorState::fail(std::string subject, const comm::Failure& failure) {
-  if (!error) backend->fail(failure);
-  remember_and_throw(
-      error_of(failure, {.who = who(), .what = std::move(subject), .why = failure.why, .fix = failure.fix}));
+  throw_if_failed();
+  backend->fail(failure);
+  const std::string see = flight::note_failure(*flight, failure);
+  const std::string fix = failure.fix + (failure.fix.empty() || see.empty() ? "" : "; ") + see;
+  error = error_of(failure, {.who = who(), .what = std::move(subject), .why = failure.why, .fix = fix});
+  std::rethrow_exception(error);
 }
 
 void CommunicatorState::fail_by_timeout(const Work::State& work, std::chrono::milliseconds waited) {
@@ -106,6 +104,7 @@ bool ProgressEngine::advance() noexcept {
         state.communicator->throw_if_failed();
         const comm::Advanced advanced = state.operation->advance(slice_end);
         moved = moved || advanced != comm::Advanced::not_yet;
+        state.mark.advanced(advanced, slice_end - kSlice);
         if (advanced != comm::Advanced::fully) {
           ++work;
           continue;
@@ -140,6 +139,7 @@ void Work::State::wait() {
       continue;
     }
     if (moved) continue;
+    flight::dump_if_requested();
     const Waiting waiting(progress->observer);
     try {
       communicator->backend->idle(now - moved_last);

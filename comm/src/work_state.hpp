@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flight_registry.hpp"
 #include "lockstep/comm/backend.hpp"
 #include "lockstep/comm/communicator.hpp"
 #include "lockstep/comm/work.hpp"
@@ -18,6 +19,7 @@ struct CommunicatorState {
   std::unique_ptr<comm::Backend> backend;
   std::string name;
   std::chrono::milliseconds timeout;
+  std::shared_ptr<flight::Group> flight;
   std::exception_ptr error;  // the first; set once
 
   [[nodiscard]] std::string who() const;
@@ -30,9 +32,6 @@ struct CommunicatorState {
   }
   // "all_reduce #7 (400 × float32, sum) of gradients of conv1.weight on "world" (mpi)".
   [[nodiscard]] std::string describe(const comm::Call& call, std::string_view label) const;
-
- private:
-  [[noreturn]] void remember_and_throw(std::exception_ptr first);
 };
 
 // All work in flight on this rank, over a communicator and its duplicates: whoever calls in advances all of it, so that
@@ -75,6 +74,7 @@ struct Work::State {
   std::string_view label;
   std::chrono::steady_clock::time_point started;
   std::chrono::milliseconds timeout;
+  flight::Mark mark;                 // in the flight recorder
   comm::OperationPtr operation;      // null once done
   std::shared_ptr<void> keep_alive;  // the tensors
   std::exception_ptr error;

@@ -23,7 +23,7 @@ class BlockedSignals {
  public:
   BlockedSignals() {
     sigemptyset(&waited_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) sigaddset(&waited_, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD}) sigaddset(&waited_, signal);
     sigprocmask(SIG_BLOCK, &waited_, &before_);
   }
   BlockedSignals(const BlockedSignals&) = delete;
@@ -99,6 +99,10 @@ JobEnd run_job(const std::vector<std::string>& command) {
   int requests = 0;
   while (true) {
     const int signal = signals.wait();
+    if (signal == SIGUSR2) {  // not a request to stop: mpirun forwards it, and ranks write their flight recorders
+      kill(child, SIGUSR2);
+      continue;
+    }
     if (signal != SIGCHLD) {
       pass_on(++requests, child, end, signal);
       continue;

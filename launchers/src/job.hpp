@@ -18,8 +18,8 @@ void say(const std::string& line) noexcept;
 
 // Runs `command` in a process group of its own, with standard input from /dev/null, and returns when it has ended.
 // SIGINT, SIGTERM, SIGHUP or SIGUSR1 to us: the first asks the ranks to save and stop (SIGUSR1 to mpirun, which
-// forwards it), the second ends the job, the third kills it. Should we die, the job is ended too. Throws IoError if the
-// command cannot be started.
+// forwards it), the second ends the job, the third kills it. SIGUSR2 is passed on. Should we die, the job is ended too.
+// Throws IoError if the command cannot be started.
 JobEnd run_job(const std::vector<std::string>& command);
 
 }  // namespace lockstep::launchers

@@ -15,6 +15,7 @@
 #include "lockstep/base/config.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/version.hpp"
+#include "recorder.hpp"
 #include "run.hpp"
 
 namespace lockstep::launchers {
@@ -56,6 +57,13 @@ int main_command(int argc, char** argv) {
       "  lockstep run -n 2 ./fashion_mnist train.epochs=5");
   run_command->add_option("-n,--ranks", options.ranks, "number of ranks (default: one for each usable core)");
   run_command->add_flag("--dry-run", options.dry_run, "only print the mpirun line");
+  RecorderMergeOptions merge_options;
+  auto* const recorder_command = app.add_subcommand("recorder", "look at what the ranks of a failed job last called");
+  recorder_command->require_subcommand(1);
+  auto* const merge_command = recorder_command->add_subcommand("merge", "name the rank and the call at fault");
+  merge_command->add_option("folder", merge_options.folder, "with flight-rank-*.json: flight/ in the run folder")
+      ->required();
+  merge_command->add_flag("--json", merge_options.json, "print JSON");
   app.add_subcommand("info", "tell what was built, what this machine has, and the environment variables that count");
 
   if (argc > 1) check_command(app, argv[1]);
@@ -70,6 +78,7 @@ int main_command(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsage;  // --help and --version end here too
   }
   if (run_command->parsed()) return run(options);
+  if (merge_command->parsed()) return merge_recorders(merge_options);
   fmt::print("{}", info_text());
   return 0;
 }

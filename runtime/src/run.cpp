@@ -98,19 +98,24 @@ bool is_orderly(const std::exception& error) {
   return dynamic_cast<const AgreedError*>(&error) != nullptr || dynamic_cast<const Stopped*>(&error) != nullptr;
 }
 
-// What a rank does about an error that ends it: says it once on this host, and leaves a record. Returns its exit code.
-ExitCode give_up(Communicator& root, const std::exception& error) {
+struct Farewell {
+  ExitCode code = ExitCode::internal;
+  bool spoke = false;
+};
+
+// What a rank does about an error that ends it: says it once on this host, and leaves a record.
+Farewell give_up(Communicator& root, const std::exception& error) {
   const ExitCode code = exit_code_of(error);
   leave_record(root, code, &error);
   const bool first = root.claim_first_failure();
-  if (is_orderly(error) ? root.rank() != 0 : !first) return code;
+  if (is_orderly(error) ? root.rank() != 0 : !first) return {code, false};
   if (code == ExitCode::saved) {
     std::printf("%s\n", error.what());
     std::fflush(stdout);
   } else {
     print_error(message_of(error, root.who()));
   }
-  return code;
+  return {code, true};
 }
 
 // Trains as one rank of `root`; the same over MPI and over threads. Throws what ends the training.
@@ -171,10 +176,12 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
       train(root, *job);
     }
   } catch (const std::exception& error) {
-    code = give_up(root, error);
+    const Farewell farewell = give_up(root, error);
+    code = farewell.code;
     if (!is_orderly(error)) {
-      // The rank that speaks takes the job down at once; the others give it the time to have spoken.
-      if (code == ExitCode::victim) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      // The rank that speaks takes the job down at once; the others give it the time to have spoken. A second MPI_Abort
+      // would also take from the rest the second that mpirun leaves between SIGTERM and SIGKILL.
+      if (!farewell.spoke) std::this_thread::sleep_for(std::chrono::milliseconds(300));
       session.abort(static_cast<int>(code));
     }
   }
@@ -213,7 +220,7 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
           parse_command_line(job.options, line.arguments);
           train(root, job);
         } catch (const std::exception& error) {
-          codes[static_cast<std::size_t>(root.rank())] = give_up(root, error);
+          codes[static_cast<std::size_t>(root.rank())] = give_up(root, error).code;
           if (!is_orderly(error)) root.abort(text_of(error));
         }
       },

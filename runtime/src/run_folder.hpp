@@ -12,8 +12,8 @@
 
 namespace lockstep {
 
-// Where a run keeps everything: config.toml, run.json, metrics.jsonl, logs/, checkpoints/. The functions that write are
-// rank 0's; the others only ask for paths.
+// Where a run keeps everything: config.toml, run.json, metrics.jsonl, logs/, checkpoints/, flight/. The functions that
+// write are rank 0's; the others only ask for paths.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
@@ -39,6 +39,7 @@ class RunFolder {
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   [[nodiscard]] std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  [[nodiscard]] std::filesystem::path flight() const { return path_ / "flight"; }
   [[nodiscard]] std::filesystem::path log_of(int rank) const;
 
  private:

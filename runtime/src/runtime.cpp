@@ -13,6 +13,7 @@
 #include "agree.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/version.hpp"
+#include "lockstep/comm/flight_recorder.hpp"
 #include "runtime_impl.hpp"
 #include "signals.hpp"
 
@@ -85,6 +86,7 @@ Runtime::Runtime(Communicator world, const RuntimeOptions& runtime_options, cons
   });
   impl.folder.emplace(std::move(folder));
   impl.log = Logger(log_options(impl.world, impl.folder));
+  set_flight_folder(impl.folder->flight());
 
   const int stored = std::stoi(stored_text);
   const bool given = runtime_options.micro_batches > 0;

@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "lockstep/comm/flight_recorder.hpp"
+
 namespace lockstep {
 namespace {
 
@@ -17,6 +19,8 @@ extern "C" void request_stop(int signal) {
     return;
   }
   stop_requested.store(true);
+  // A launcher ends the ranks of a failed job with it, a second before SIGKILL: time to tell what this one waited for.
+  if (signal == SIGTERM) request_flight_dump();
 }
 
 }  // namespace

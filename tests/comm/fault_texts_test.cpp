@@ -4,7 +4,6 @@
 #include <ATen/Functions.h>
 #include <ATen/core/Tensor.h>
 #include <gmock/gmock.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,7 +12,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "comm/process_ranks.hpp"
+#include "comm/shm_processes.hpp"
 #include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 #include "shm/arena.hpp"
@@ -31,6 +30,7 @@ using ::testing::StartsWith;
 
 using std::chrono::milliseconds;
 
+constexpr auto kDeadline = milliseconds(1000);  // all who come have come by then, on a busy machine too
 constexpr std::uint64_t kMiB = 1 << 20;
 
 // The text of the E that `call` throws.
@@ -124,7 +124,7 @@ TEST(FaultTexts, of_a_rank_that_never_calls_list_who_arrived_and_who_did_not) {
   for (const char* const backend : {"local", "shm"}) {
     on_threads(backend, 5, [](Communicator& world) {
       if (world.rank() == 3) return;
-      const ErrorText text = text_of<TimeoutError>([&] { world.barrier({.timeout = milliseconds(100)}); });
+      const ErrorText text = text_of<TimeoutError>([&] { world.barrier({.timeout = kDeadline}); });
       EXPECT_THAT(text, says(HasSubstr("barrier #0 on \"world\""),
                              AllOf(HasSubstr("waiting for rank 3 ("), HasSubstr("; arrived: 0-2, 4")),
                              HasSubstr("a branch that skips this call")));
@@ -132,60 +132,54 @@ TEST(FaultTexts, of_a_rank_that_never_calls_list_who_arrived_and_who_did_not) {
   }
 }
 
-// What each rank, a process of its own, told before it ended. Ranks that stay are killed when all others have ended.
-std::vector<std::string> errors_of_processes(int ranks, int victim, const std::function<void(Communicator&)>& body) {
-  constexpr std::size_t kLongest = 2000;
-  const std::size_t bytes = kLongest * static_cast<std::size_t>(ranks);
-  auto* const shared =
-      static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  const auto pids = start_process_ranks(ranks, [&](Communicator& world) {
+// What rank 0 tells of, where all ranks but `victim` come to an end by themselves.
+std::string error_of_rank_0(int ranks, int victim, const std::function<void(Communicator&)>& body) {
+  constexpr int kLongest = 2000;
+  const auto error = shared_array<char>(kLongest);
+  ShmProcesses processes(ranks, std::chrono::seconds(30), [&](Communicator& world) {
     try {
       body(world);
-    } catch (const Error& error) {
-      std::strncpy(shared + kLongest * static_cast<std::size_t>(world.rank()), error.what(), kLongest - 1);
+    } catch (const Error& caught) {
+      if (world.rank() == 0) std::strncpy(error.get(), caught.what(), kLongest - 1);
     }
     return 0;
   });
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   for (int rank = 0; rank < ranks; ++rank) {
-    if (rank != victim) waitpid(pids[static_cast<std::size_t>(rank)], nullptr, 0);
+    if (rank == victim) continue;
+    EXPECT_EQ(processes.wait(rank, deadline), 0);
   }
-  kill(pids[static_cast<std::size_t>(victim)], SIGKILL);
-  waitpid(pids[static_cast<std::size_t>(victim)], nullptr, 0);
-  std::vector<std::string> errors;
-  for (int rank = 0; rank < ranks; ++rank) errors.emplace_back(shared + kLongest * static_cast<std::size_t>(rank));
-  munmap(shared, bytes);
-  return errors;
+  return error.get();
 }
 
 TEST(FaultTexts, of_a_dead_rank_name_its_process) {
-  const auto errors = errors_of_processes(2, 1, [](Communicator& world) {
+  const std::string error = error_of_rank_0(2, 1, [](Communicator& world) {
     if (world.rank() == 1) raise(SIGKILL);
     world.barrier();
   });
-  EXPECT_THAT(errors[0],
-              AllOf(StartsWith("[rank 0/2 here] barrier #0"), HasSubstr(": rank 1 (pid "),
-                    HasSubstr(" on here) died. Fix: look for its own error, the kernel's out-of-memory log")));
+  EXPECT_THAT(error, AllOf(StartsWith("[rank 0/2 here] barrier #0"), HasSubstr(": rank 1 (pid "),
+                           HasSubstr(" on here) died. Fix: look for its own error, the kernel's out-of-memory log")));
 }
 
 TEST(FaultTexts, of_a_rank_that_aborts_carry_its_reason) {
-  const auto errors = errors_of_processes(2, 1, [](Communicator& world) {
+  const std::string error = error_of_rank_0(2, 1, [](Communicator& world) {
     if (world.rank() == 1) {
       world.abort("shard 7 is truncated");
       pause();  // else its end may be seen first
     }
     world.barrier();
   });
-  EXPECT_THAT(errors[0], AllOf(StartsWith("[rank 0/2 here] barrier #0"),
-                               HasSubstr("rank 1 gave up: shard 7 is truncated. Fix: see the error of that rank")));
+  EXPECT_THAT(error, AllOf(StartsWith("[rank 0/2 here] barrier #0"),
+                           HasSubstr("rank 1 gave up: shard 7 is truncated. Fix: see the error of that rank")));
 }
 
 TEST(FaultTexts, of_a_stopped_rank_name_it_and_what_to_look_for) {
-  const auto errors = errors_of_processes(3, 1, [](Communicator& world) {
+  const std::string error = error_of_rank_0(3, 1, [](Communicator& world) {
     if (world.rank() == 1) raise(SIGSTOP);
-    world.barrier({.timeout = milliseconds(200)});
+    world.barrier({.timeout = kDeadline});
   });
-  EXPECT_THAT(errors[0], AllOf(StartsWith("[rank 0/3 here] barrier #0"), HasSubstr("timed out after 0.2 s"),
-                               HasSubstr("waiting for rank 1 (here); arrived: 0, 2. Fix: "), HasSubstr("stopped")));
+  EXPECT_THAT(error, AllOf(StartsWith("[rank 0/3 here] barrier #0"), HasSubstr("timed out after 1."),
+                           HasSubstr("waiting for rank 1 (here); arrived: 0, 2. Fix: "), HasSubstr("stopped")));
 }
 
 TEST(FaultTexts, of_too_little_memory_name_both_figures) {

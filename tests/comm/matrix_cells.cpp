@@ -65,9 +65,10 @@ std::vector<MatrixCell> all_moves() {
   std::vector<MatrixCell> cells;
   for (const DType dtype : kDTypes) {
     for (const std::int64_t elements : kSizes) {
-      for (const Kind kind : {Kind::broadcast, Kind::all_gather, Kind::gather, Kind::scatter, Kind::all_to_all}) {
+      for (const Kind kind :
+           {Kind::broadcast, Kind::all_gather, Kind::gather, Kind::scatter, Kind::all_to_all, Kind::send}) {
         for (const bool parts : {false, true}) {
-          if (kind == Kind::broadcast && parts) continue;
+          if ((kind == Kind::broadcast || kind == Kind::send) && parts) continue;
           for_all_memory([&](bool aligned, bool allocated) {
             cells.push_back({.kind = kind,
                              .parts = parts,

@@ -46,7 +46,8 @@ TEST_P(Matrix, DISABLED_all_reductions_give_the_bits_of_the_oracle) { check(all_
 TEST_P(Matrix, DISABLED_all_moves_give_the_bits_of_their_source) { check(all_moves()); }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Matrix,
-                         ::testing::Combine(::testing::Values("local", "shm"), ::testing::Values(1, 2, 3, 4, 5, 8)),
+                         ::testing::Combine(::testing::Values("local", "shm"),
+                                            ::testing::Values(1, 2, 3, 4, 5, 8)),
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + "_at_" + std::to_string(std::get<1>(instance.param));
                          });

@@ -9,6 +9,7 @@
 
 #include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
+#include "lockstep/comm/backend.hpp"
 
 namespace lockstep::testing {
 namespace {
@@ -147,6 +148,33 @@ TEST(ShmMessages, without_the_other_rank_time_out_by_its_name) {
       EXPECT_THAT([&] { world.receive(whole(values), 1, soon).wait(); },
                   ThrowsMessage<TimeoutError>(HasSubstr("waiting for rank 1 (")));
     }
+  });
+}
+
+// A second message whose turn comes while the first one waits for room in the ring.
+TEST(ShmMessages, share_a_ring_in_their_order_whichever_is_advanced_first) {
+  on_shm_threads(1, [](Communicator& world) {
+    comm::Backend& backend = world.backend();
+    std::vector<std::vector<float>> values{message(1, 200'000), message(2, 40'000)};
+    std::vector<std::vector<float>> received{std::vector<float>(200'000), std::vector<float>(40'000)};
+    std::vector<comm::OperationPtr> sends, receives;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto elements = static_cast<std::int64_t>(values[i].size());
+      sends.push_back(
+          backend.start({.call = {.kind = comm::Kind::send, .dtype = DType::float32, .root = 0, .elements = elements},
+                         .input = reinterpret_cast<const std::byte*>(values[i].data())}));
+      receives.push_back(backend.start(
+          {.call = {.kind = comm::Kind::receive, .dtype = DType::float32, .root = 0, .elements = elements},
+           .output = reinterpret_cast<std::byte*>(received[i].data())}));
+    }
+    const auto advance = [](comm::OperationPtr& operation) {
+      if (operation && operation->advance(std::chrono::steady_clock::time_point::max()) == comm::Advanced::fully)
+        operation.reset();
+    };
+    for (int turn = 0; turn < 100; ++turn) {
+      for (comm::OperationPtr* operation : {&receives[0], &sends[1], &sends[0], &receives[1]}) advance(*operation);
+    }
+    EXPECT_EQ(received, values);
   });
 }
 

@@ -182,9 +182,10 @@ def checkpoints(folder):
 
 
 def listing(folder):
-    """Path and digest of every file below `folder`, without those that each start writes: logs and the lock."""
+    """Path and digest of every file below `folder`, without those that each start or failure writes: logs, last calls and
+    the lock."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and path.parent.name != "logs" and path.name != "lock"
+        if path.is_file() and path.parent.name not in ["logs", "flight"] and path.name != "lock"
     }

@@ -18,7 +18,7 @@ LocalCollective::LocalCollective(std::shared_ptr<LocalGroup> group, int rank, Tr
   const Call& call = request_.call;
   const auto self = static_cast<std::size_t>(rank_);
   if (is_reduction(call.kind)) {
-    plan_ = planner.plan_for(request_);
+    plan_ = &planner.plan_for(request_);
     slice_ = call.kind == Kind::reduce_scatter ? rows_of(request_, world_size)[self]
                                                : even_split(call.elements, world_size, rank_);
   } else {
@@ -102,7 +102,7 @@ void LocalCollective::reduce() const {
   const LocalCollective& owner =
       call.kind == Kind::reduce ? *exchange_->calls[static_cast<std::size_t>(call.root)] : *this;
   std::byte* const result = owner.request_.output + (call.kind == Kind::reduce_scatter ? 0 : offset);
-  reduce_slice(inputs, plan_.combines, slice_.size(), call.dtype, call.op, call.scale, result);
+  reduce_slice(inputs, plan_->combines, slice_.size(), call.dtype, call.op, call.scale, result);
   if (call.kind != Kind::all_reduce) return;
   for (const LocalCollective* const peer : exchange_->calls) {
     if (peer != this) std::memcpy(peer->request_.output + offset, result, bytes_of(slice_.size()));

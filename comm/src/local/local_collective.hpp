@@ -32,8 +32,8 @@ class LocalCollective final : public Operation {
   Request request_;
   std::size_t element_bytes_;
   std::vector<Partial> partials_;
-  TreePlan plan_;  // of a reduction
-  Range slice_{};  // of a reduction: the elements that this rank adds up
+  const TreePlan* plan_ = nullptr;  // of a reduction
+  Range slice_{};                   // of a reduction: the elements that this rank adds up
   Moves moves_;
   std::shared_ptr<LocalExchange> exchange_;
 };

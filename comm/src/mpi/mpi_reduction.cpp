@@ -14,7 +14,7 @@ constexpr std::int64_t kReduceChunk = 1 << 15;  // elements between two looks at
 
 MpiReduction::MpiReduction(Endpoint& endpoint, const Request& request)
     : MpiCall(endpoint, request),
-      plan_(endpoint.planner.plan_for(request)),
+      plan_(&endpoint.planner.plan_for(request)),
       partials_(request.partials.begin(), request.partials.end()) {
   plan_slices();
   plan_inputs();
@@ -22,7 +22,7 @@ MpiReduction::MpiReduction(Endpoint& endpoint, const Request& request)
 
 void MpiReduction::plan_slices() {
   const std::int64_t elements = request_.call.elements;
-  const bool small = bytes_of(elements) * static_cast<std::size_t>(plan_.most_partials) <= Header::kInlineBytes;
+  const bool small = bytes_of(elements) * static_cast<std::size_t>(plan_->most_partials) <= Header::kInlineBytes;
   results_travel_ = !small && !is(Kind::reduce_scatter);
   if (is(Kind::reduce_scatter)) {
     slices_ = rows_of(request_, world_size());
@@ -42,7 +42,7 @@ void MpiReduction::plan_inputs() {
   const bool staged_result = results_travel_ && !gets_result(rank());
   std::size_t foreign = staged_result ? 1 : 0;
   for (int peer = 0; peer < world_size(); ++peer) {
-    if (peer != rank()) foreign += static_cast<std::size_t>(plan_.partials_of[static_cast<std::size_t>(peer)]);
+    if (peer != rank()) foreign += static_cast<std::size_t>(plan_->partials_of[static_cast<std::size_t>(peer)]);
   }
   staging_ = endpoint_.pool.take(foreign * slice_bytes);
   std::byte* place = staging_.data();
@@ -52,7 +52,7 @@ void MpiReduction::plan_inputs() {
       for (const Partial& partial : partials_) inputs_.push_back(partial.data + bytes_of(own_slice.first));
       continue;
     }
-    for (int i = 0; i < plan_.partials_of[p]; ++i, place += slice_bytes) {
+    for (int i = 0; i < plan_->partials_of[p]; ++i, place += slice_bytes) {
       inputs_.push_back(place);
       incoming_[p].push_back({place, slice_bytes});
     }
@@ -70,7 +70,7 @@ void MpiReduction::reduce_until(std::chrono::steady_clock::time_point slice_end)
     const std::int64_t elements = std::min(kReduceChunk, size - reduced_);
     const std::size_t offset = bytes_of(reduced_);
     for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = inputs_[i] + offset;
-    reduce_slice(inputs, plan_.combines, elements, call.dtype, call.op, call.scale, result_ + offset);
+    reduce_slice(inputs, plan_->combines, elements, call.dtype, call.op, call.scale, result_ + offset);
     reduced_ += elements;
     if (std::chrono::steady_clock::now() >= slice_end) break;
   }

@@ -25,7 +25,7 @@ class MpiReduction final : public MpiCall {
   void reduce_until(std::chrono::steady_clock::time_point slice_end);
   void start_results();
 
-  TreePlan plan_;
+  const TreePlan* plan_ = nullptr;
   std::vector<Partial> partials_;
   std::vector<Range> slices_;   // by rank: the elements that it adds up
   bool results_travel_ = true;  // whether what a rank adds up is also for others

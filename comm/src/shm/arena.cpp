@@ -47,7 +47,7 @@ void Mapping::prepare_more(std::uint64_t end) noexcept {
   prepared_ = until;
 }
 
-Doorbell& Mapping::doorbell() const noexcept { return *std::launder(reinterpret_cast<Doorbell*>(base_)); }
+Doorbell& Mapping::doorbell() const noexcept { return *object_at<Doorbell>(base_); }
 
 Arena::Arena(const MemorySource& source) : source_(source), file_(memfd_create("lockstep", MFD_CLOEXEC)) {
   if (!file_) fail("memfd_create", errno);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 
 #include "lockstep/base/file.hpp"
@@ -20,6 +21,12 @@ struct alignas(128) Doorbell {
   std::atomic<std::uint32_t> sleeping{0};  // 1: its owner is in, or about to enter, a futex wait
   std::atomic<std::int32_t> blames{-1};    // whom its owner holds responsible for giving up: HostGroup::numbers_
 };
+
+// What has been made at a suitably aligned place of an arena.
+template <class T>
+[[nodiscard]] T* object_at(std::byte* place) noexcept {
+  return std::launder(static_cast<T*>(static_cast<void*>(place)));
+}
 
 // A mapping of one rank's memory file. Nothing has a name in the file system, so nothing can be left behind.
 class Mapping {

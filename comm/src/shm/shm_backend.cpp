@@ -23,8 +23,7 @@ ShmBackend::ShmBackend(std::shared_ptr<HostGroup> group, const std::vector<std::
       correspondence_(channel_offsets.size()),
       planner_(group_->world_size()) {
   for (std::size_t peer = 0; peer < channel_offsets.size(); ++peer) {
-    std::byte* const at = group_->memory_of(static_cast<int>(peer), channel_offsets[peer]);
-    channels_.push_back(std::launder(reinterpret_cast<Channel*>(at)));
+    channels_.push_back(object_at<Channel>(group_->memory_of(static_cast<int>(peer), channel_offsets[peer])));
   }
   if (!claims_) claims_ = {group_->mapping_of(0), &of(0).claims};
 }
@@ -34,15 +33,14 @@ ShmBackend::~ShmBackend() = default;
 std::uint64_t ShmBackend::make_channel(Arena& arena, int world_size) {
   const auto ranks = static_cast<std::size_t>(world_size);
   const std::uint64_t offset = arena.allocate(sizeof(Channel) + ranks * sizeof(Mailbox));
-  std::byte* const mailboxes = arena.mapping().at(offset + sizeof(Channel));
   new (arena.mapping().at(offset)) Channel;
-  std::uninitialized_value_construct_n(reinterpret_cast<Mailbox*>(mailboxes), ranks);
+  for (std::size_t peer = 0; peer < ranks; ++peer)
+    new (arena.mapping().at(offset + sizeof(Channel) + peer * sizeof(Mailbox))) Mailbox;
   return offset;
 }
 
 Mailbox& ShmBackend::mailbox(int owner, int peer) const noexcept {
-  std::byte* const mailboxes = reinterpret_cast<std::byte*>(&of(owner)) + sizeof(Channel);
-  return std::launder(reinterpret_cast<Mailbox*>(mailboxes))[peer];
+  return object_at<Mailbox>(reinterpret_cast<std::byte*>(&of(owner)) + sizeof(Channel))[peer];
 }
 
 namespace {

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <new>
 
 #include "lockstep/base/error.hpp"
 #include "shm_backend.hpp"
@@ -78,8 +77,8 @@ void ShmBackend::propose_survivors() {
 }
 
 std::span<std::uint64_t> ShmBackend::proposal_of(int peer) const noexcept {
-  std::byte* const at = group_->memory_of(peer, of(peer).census.proposal);
-  return {std::launder(reinterpret_cast<std::uint64_t*>(at)), static_cast<std::size_t>(world_size())};
+  return {object_at<std::uint64_t>(group_->memory_of(peer, of(peer).census.proposal)),
+          static_cast<std::size_t>(world_size())};
 }
 
 }  // namespace lockstep::comm::shm

@@ -192,7 +192,10 @@ class Communicator {
 
  private:
   class Impl;
-  [[nodiscard]] Communicator made_from_this(std::unique_ptr<comm::Backend> backend, std::string name) const;
+  explicit Communicator(std::unique_ptr<Impl> impl) noexcept;
+  // `branch`: which of those made from this one, alike on all of its ranks.
+  [[nodiscard]] Communicator made_from_this(std::unique_ptr<comm::Backend> backend, std::string name,
+                                            std::string_view branch) const;
   std::unique_ptr<Impl> impl_;
 };
 
