@@ -41,10 +41,11 @@ Mapping::~Mapping() { munmap(base_, Arena::kReserved); }
 
 void Mapping::prepare_more(std::uint64_t end) noexcept {
   const std::uint64_t until = round_up(end, kGrowth);  // its owner has backed that much
+  const std::uint64_t from = prepared_.exchange(until, std::memory_order_relaxed);
 #ifdef MADV_POPULATE_WRITE
-  madvise(base_ + prepared_, until - prepared_, MADV_POPULATE_WRITE);  // an older kernel refuses: pages come one by one
+  if (from < until)
+    madvise(base_ + from, until - from, MADV_POPULATE_WRITE);  // an older kernel refuses: pages come one by one
 #endif
-  prepared_ = until;
 }
 
 Doorbell& Mapping::doorbell() const noexcept { return *object_at<Doorbell>(base_); }

@@ -38,14 +38,14 @@ class Mapping {
   [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
   // A peer's memory up to `end` will be used: maps its pages at once, instead of a fault for each inside a collective.
   void prepare_until(std::uint64_t end) noexcept {
-    if (end > prepared_) prepare_more(end);
+    if (end > prepared_.load(std::memory_order_relaxed)) prepare_more(end);
   }
   [[nodiscard]] Doorbell& doorbell() const noexcept;
 
  private:
   void prepare_more(std::uint64_t end) noexcept;
   std::byte* base_;
-  std::uint64_t prepared_ = 0;
+  std::atomic<std::uint64_t> prepared_{0};  // ranks that are threads have one mapping together
 };
 
 // What an arena asks of the system; tests answer for it.
