@@ -20,6 +20,7 @@ class PeerWatch {
  private:
   std::vector<int> ranks_;
   std::vector<FileDescriptor> descriptors_;
+  std::optional<int> gone_;  // a rank that had ended before we looked at it
 };
 
 }  // namespace lockstep::comm

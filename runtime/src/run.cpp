@@ -21,7 +21,8 @@
 #include "lockstep/base/exit_record.hpp"
 #include "lockstep/comm/backend.hpp"
 #include "lockstep/comm/local.hpp"
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/rendezvous.hpp"
+#include "lockstep/comm/session.hpp"
 #include "runtime_impl.hpp"
 #include "seeds.hpp"
 #include "signals.hpp"
@@ -113,7 +114,7 @@ ExitCode give_up(Communicator& root, const std::exception& error) {
   return code;
 }
 
-// Trains as one rank of `root`; the same over MPI and over threads. Throws what ends the training.
+// Trains as one rank of `root`; the same over processes and over threads. Throws what ends the training.
 void train(Communicator& root, Job& job) {
   at::set_num_threads(job.runtime.intra_op_threads);
   Runtime runtime(root.duplicate("world"), job.runtime, job.options);
@@ -138,7 +139,12 @@ void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& pa
     if (job->runtime.comm_backend == "local") {
       throw UsageError({.what = "comm.backend=local",
                         .why = "its ranks are threads of one process, and a launcher started this one as a rank",
-                        .fix = "start the program without mpirun or srun, or leave comm.backend out"});
+                        .fix = "start the program without a launcher, or leave comm.backend out"});
+    }
+    if (job->runtime.comm_backend == "mpi" && root.backend_name() != "mpi") {
+      throw UsageError({.what = "comm.backend=mpi",
+                        .why = "the ranks of this job were started without MPI",
+                        .fix = "start them with mpirun or srun --mpi=pmix, or leave comm.backend out"});
     }
     return to_toml(job->options);
   });
@@ -146,7 +152,7 @@ void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& pa
   job->runtime.ranks = root.world_size();
 }
 
-int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
+int run_as_rank(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
   std::unique_ptr<Job> job;
   std::exception_ptr parse_error;
   bool help = false;
@@ -158,11 +164,11 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
     parse_error = std::current_exception();
   }
   const RuntimeOptions options = parse_error ? RuntimeOptions{} : job->runtime;
-  MpiSession session(timeout_of(options));
+  const std::unique_ptr<Session> session = open_session(timeout_of(options));
   // Never destroyed: a request to stop must not kill a rank that is leaving. srun -K1 sends SIGTERM to the others as
   // soon as the first has left with another code than 0, and reports the highest code: 143 instead of 75 or 2.
   [[maybe_unused]] static const auto* const signals = new StopSignals;
-  Communicator root = session.world(options.comm_backend);
+  Communicator root = session->world(options.comm_backend);
   ExitCode code = ExitCode::done;
   try {
     if (help && root.rank() == 0) std::printf("%s", help_text(job->options, line.name).c_str());
@@ -175,11 +181,12 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
     if (!is_orderly(error)) {
       // The rank that speaks takes the job down at once; the others give it the time to have spoken.
       if (code == ExitCode::victim) std::this_thread::sleep_for(std::chrono::milliseconds(300));
-      session.abort(static_cast<int>(code));
+      session->abort(static_cast<int>(code));
     }
   }
+  root.barrier();  // launchers end the others when one leaves with another code than 0
   root.close();
-  session.finalize();
+  session->finalize();
   return static_cast<int>(code);
 }
 
@@ -195,7 +202,7 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
     job.runtime.check();
     if (job.runtime.comm_backend == "mpi" || job.runtime.comm_backend == "shm") {
       throw UsageError({.what = "comm.backend=" + job.runtime.comm_backend,
-                        .why = "no launcher started this process as an MPI rank",
+                        .why = "no launcher started this process as a rank",
                         .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});
     }
     ranks = job.runtime.ranks;
@@ -228,7 +235,8 @@ int run_program(int argc, char** argv, const std::function<Program()>& make_prog
   const CommandLineOfProgram line{.name = std::filesystem::path(argv[0]).filename().string(),
                                   .arguments = {argv + 1, argv + argc}};
   try {
-    return started_as_mpi_rank() ? run_over_mpi(line, make_program) : run_over_threads(line, make_program);
+    const bool is_rank = started_as_mpi_rank() || started_without_mpi();
+    return is_rank ? run_as_rank(line, make_program) : run_over_threads(line, make_program);
   } catch (const std::exception& error) {  // before there are ranks, or after
     print_error(text_of(error));
     return static_cast<int>(exit_code_of(error));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
-#include <mpi.h>
 #include <unistd.h>
 
 #include <tuple>
@@ -8,7 +7,6 @@
 #include "comm/collective_cases.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/backend.hpp"
-#include "lockstep/comm/mpi.hpp"
 #include "support/rank_world.hpp"
 
 namespace lockstep::testing {
@@ -23,7 +21,7 @@ class RankCollectives : public ::testing::TestWithParam<std::tuple<CollectiveCas
 TEST_P(RankCollectives, hold) { std::get<0>(GetParam()).check(world(std::get<1>(GetParam()))); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RankCollectives,
-                         ::testing::Combine(::testing::ValuesIn(collective_cases()), ::testing::Values("mpi", "shm")),
+                         ::testing::Combine(::testing::ValuesIn(collective_cases()), ::testing::ValuesIn(backends())),
                          [](const auto& instance) {
                            return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
                          });
@@ -40,26 +38,13 @@ TEST_P(RankFailures, a_rank_that_does_not_come_is_named) {
   world().barrier();
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::Values("mpi", "shm"),
+INSTANTIATE_TEST_SUITE_P(Backends, RankFailures, ::testing::ValuesIn(backends()),
                          [](const auto& instance) { return instance.param; });
 
 TEST(Ranks, a_rank_is_known_by_host_and_process) {
   const auto& peer = world().peers()[static_cast<std::size_t>(world().rank())];
   EXPECT_EQ(peer.local_rank, world().rank());
   EXPECT_EQ(peer.pid, getpid());
-}
-
-// A program that runs MPI itself lends us a communicator and goes on using it.
-TEST(Ranks, an_adopted_communicator_leaves_the_callers_alone) {
-  Communicator adopted = adopt(MPI_COMM_WORLD);
-  EXPECT_EQ(adopted.world_size(), world().world_size());
-  std::int64_t ours = 1;
-  Work work = adopted.all_reduce({&ours, 1, DType::int64});
-  int theirs = 1;
-  MPI_Allreduce(MPI_IN_PLACE, &theirs, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-  work.wait();
-  EXPECT_EQ(ours, theirs);
-  adopted.close();
 }
 
 }  // namespace

@@ -13,9 +13,9 @@
 #include <thread>
 
 #include "../peer_watch.hpp"
+#include "exchange_records.hpp"
 #include "mpi_check.hpp"
 #include "mpi_operation.hpp"
-#include "peer_records.hpp"
 
 namespace lockstep::comm::mpi {
 namespace {

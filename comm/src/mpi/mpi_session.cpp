@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "../deadline_guard.hpp"
+#include "../session.hpp"
 #include "lockstep/comm/mpi.hpp"
 #include "mpi_backend.hpp"
 #include "mpi_check.hpp"
@@ -15,8 +16,6 @@ MpiSession::MpiSession(std::chrono::milliseconds timeout) : timeout_(timeout) {
   int provided = 0;
   comm::mpi::check_setup(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
 }
-
-MpiSession::~MpiSession() = default;
 
 Communicator MpiSession::world(std::string_view backend) {
   const comm::DeadlineGuard guard("forming the world communicator", timeout_);
@@ -39,6 +38,12 @@ void MpiSession::finalize() {
 void MpiSession::abort(int code) noexcept {
   MPI_Abort(MPI_COMM_WORLD, code);
   _exit(code);
+}
+
+bool built_with_mpi() noexcept { return true; }
+
+std::unique_ptr<Session> open_mpi_session(std::chrono::milliseconds timeout) {
+  return std::make_unique<MpiSession>(timeout);
 }
 
 Communicator adopt(MPI_Comm comm, std::chrono::milliseconds timeout) {

@@ -10,6 +10,7 @@
 
 #include <climits>
 #include <ctime>
+#include <utility>
 
 namespace lockstep::comm::shm {
 namespace {
@@ -74,7 +75,9 @@ void HostGroup::throw_if_peer_died() {
   if (!watch_ || now - last_watch_ < milliseconds(1)) return;
   last_watch_ = now;
   const auto dead = watch_->dead_rank();
-  if (!dead) return;
+  // What it published before its end counts: the caller looks once more. (The others are gone as soon as a last barrier
+  // is done there, which may not be seen here yet.)
+  if (!dead || !std::exchange(seen_dead_, true)) return;
   // One that left because of another's death says so: follow to the first.
   int culprit = *dead;
   for (int hops = 0; hops < world_size(); ++hops) {

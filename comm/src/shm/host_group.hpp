@@ -51,6 +51,7 @@ class HostGroup {
   bool oversubscribed_;               // then a spinning rank keeps its peers from running
   std::uint32_t seen_rings_ = 0;
   std::chrono::steady_clock::time_point last_watch_{};
+  bool seen_dead_ = false;  // some rank, once
 };
 
 }  // namespace lockstep::comm::shm
