@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <set>
+#include <map>
 #include <sstream>
 #include <utility>
 
@@ -46,15 +46,19 @@ std::vector<int> affinity() {
   return cpus;
 }
 
-int cores_of(const std::vector<int>& cpus) {
-  std::set<std::pair<std::string, std::string>> cores;
+std::vector<std::vector<int>> cores_of(const std::vector<int>& cpus) {
+  std::map<std::pair<std::string, std::string>, std::size_t> indices;
+  std::vector<std::vector<int>> cores;
   for (const int cpu : cpus) {
     const std::filesystem::path topology = fmt::format("/sys/devices/system/cpu/cpu{}/topology", cpu);
-    const auto core = first_line(topology / "core_id");
-    if (core.empty()) return static_cast<int>(cpus.size());  // no topology here: take each CPU for a core
-    cores.emplace(first_line(topology / "physical_package_id"), core);
+    auto core = first_line(topology / "core_id");
+    if (core.empty()) core = fmt::format("CPU {}", cpu);  // no topology here: take each CPU for a core
+    const auto [place, is_new] =
+        indices.try_emplace({first_line(topology / "physical_package_id"), core}, cores.size());
+    if (is_new) cores.emplace_back();
+    cores[place->second].push_back(cpu);
   }
-  return static_cast<int>(cores.size());
+  return cores;
 }
 
 }  // namespace
@@ -83,10 +87,9 @@ Machine look_at_machine() {
   machine.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   const auto cpus = affinity();
   machine.usable_cpus = static_cast<int>(cpus.size());
-  machine.usable_cores = std::max(1, cores_of(cpus));
-  if (const auto allowed = cpus_allowed(first_line("/sys/fs/cgroup/cpu.max"))) {
-    machine.usable_cores = std::min(machine.usable_cores, *allowed);
-  }
+  machine.cores = cores_of(cpus);
+  const auto allowed = cpus_allowed(first_line("/sys/fs/cgroup/cpu.max")).value_or(machine.usable_cpus);
+  if (allowed < static_cast<int>(machine.cores.size())) machine.cores.resize(static_cast<std::size_t>(allowed));
   machine.memory_bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   machine.gpus = nvidia_gpus("/proc/driver/nvidia/gpus");
   return machine;

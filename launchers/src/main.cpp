@@ -55,7 +55,8 @@ int main_command(int argc, char** argv) {
       "After the flags: the program and its arguments, which are passed on as they are:\n"
       "  lockstep run -n 2 ./fashion_mnist train.epochs=5");
   run_command->add_option("-n,--ranks", options.ranks, "number of ranks (default: one for each usable core)");
-  run_command->add_flag("--dry-run", options.dry_run, "only print the mpirun line");
+  run_command->add_flag("--dry-run", options.dry_run, "only print what would be started");
+  run_command->add_flag("--no-mpi", options.no_mpi, "start the ranks without MPI (on this host; comm.backend=shm)");
   app.add_subcommand("info", "tell what was built, what this machine has, and the environment variables that count");
 
   if (argc > 1) check_command(app, argv[1]);
