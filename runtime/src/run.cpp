@@ -129,6 +129,17 @@ std::chrono::milliseconds timeout_of(const RuntimeOptions& options) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
 }
 
+UsageError no_mpi(const std::string& why) {
+  if (built_with_mpi()) {
+    return UsageError({.what = "comm.backend=mpi",
+                       .why = why,
+                       .fix = "start the program with mpirun or srun --mpi=pmix, or leave comm.backend out"});
+  }
+  return UsageError({.what = "comm.backend=mpi",
+                     .why = "this lockstep was built without MPI",
+                     .fix = "leave comm.backend out, or build lockstep with LOCKSTEP_MPI=ON"});
+}
+
 // Collective. Rank 0's options on every rank, or its error. An error of parsing alone does not count on other ranks:
 // they may lack the file of --config. Without a job, because the declaration of its options failed, no rank can go on.
 void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& parse_error) {
@@ -142,9 +153,7 @@ void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& pa
                         .fix = "start the program without a launcher, or leave comm.backend out"});
     }
     if (job->runtime.comm_backend == "mpi" && root.backend_name() != "mpi") {
-      throw UsageError({.what = "comm.backend=mpi",
-                        .why = "the ranks of this job were started without MPI",
-                        .fix = "start them with mpirun or srun --mpi=pmix, or leave comm.backend out"});
+      throw no_mpi("the ranks of this job were started without MPI");
     }
     return to_toml(job->options);
   });
@@ -200,10 +209,10 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
       return static_cast<int>(ExitCode::done);
     }
     job.runtime.check();
-    if (job.runtime.comm_backend == "mpi" || job.runtime.comm_backend == "shm") {
-      throw UsageError({.what = "comm.backend=" + job.runtime.comm_backend,
-                        .why = "no launcher started this process as a rank",
-                        .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});
+    constexpr const char* kWhy = "no launcher started this process as a rank";
+    if (job.runtime.comm_backend == "mpi") throw no_mpi(kWhy);
+    if (job.runtime.comm_backend == "shm") {
+      throw UsageError({.what = "comm.backend=shm", .why = kWhy, .fix = "use lockstep run -n 2 " + line.name});
     }
     ranks = job.runtime.ranks;
     timeout = timeout_of(job.runtime);
