@@ -2,13 +2,13 @@
 // main() of rank tests. A fatal failure or an escaped exception on one rank takes the job down at once (peers would
 // wait for ever), and after each test the ranks agree whether it failed anywhere.
 #include <gtest/gtest.h>
-#include <mpi.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/session.hpp"
 #include "support/rank_world.hpp"
 
 namespace {
@@ -19,28 +19,36 @@ lockstep::Communicator* the_nodes_world = nullptr;
 
 class AgreeOnFailure : public testing::EmptyTestEventListener {
  public:
+  AgreeOnFailure(lockstep::Session& session, lockstep::Communicator& ranks) : session_(session), ranks_(ranks) {}
+
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    if (the_world->rank() != 0) {
-      std::fprintf(stderr, "[rank %d] %s:%d\n%s\n", the_world->rank(), result.file_name() ? result.file_name() : "?",
+    if (ranks_.rank() != 0) {
+      std::fprintf(stderr, "[rank %d] %s:%d\n%s\n", ranks_.rank(), result.file_name() ? result.file_name() : "?",
                    result.line_number(), result.message());
     }
-    if (result.fatally_failed()) MPI_Abort(MPI_COMM_WORLD, 1);
+    if (result.fatally_failed()) session_.abort(1);
   }
 
   void OnTestEnd(const testing::TestInfo& info) override {
-    int failed = info.result()->Failed() ? 1 : 0;
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    std::int32_t failed = info.result()->Failed() ? 1 : 0;
+    ranks_.all_reduce({&failed, 1, lockstep::DType::int32}, lockstep::ReduceOp::max).wait();
     any_failed_ = any_failed_ || failed != 0;
   }
 
   [[nodiscard]] bool any_failed() const { return any_failed_; }
 
  private:
+  lockstep::Session& session_;
+  lockstep::Communicator& ranks_;  // not the one that tests use: they may fail it
   bool any_failed_ = false;
 };
 
 }  // namespace
+
+std::vector<std::string> lockstep::testing::backends() {
+  return started_as_mpi_rank() ? std::vector<std::string>{"mpi", "shm", "nodes"} : std::vector<std::string>{"shm"};
+}
 
 lockstep::Communicator& lockstep::testing::world(std::string_view backend) {
   if (backend == "shm") return *the_shm_world;
@@ -49,23 +57,28 @@ lockstep::Communicator& lockstep::testing::world(std::string_view backend) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  lockstep::MpiSession session{std::chrono::seconds(60)};
-  lockstep::Communicator world = session.world("mpi");
-  lockstep::Communicator shm_world = session.world("shm");
+  const auto session = lockstep::open_session(std::chrono::seconds(60));
+  lockstep::Communicator shm_world = session->world("shm");
+  const bool by_mpi = lockstep::started_as_mpi_rank();
+  lockstep::Communicator world = by_mpi ? session->world("mpi") : shm_world.duplicate("world");
+  lockstep::Communicator agreement = world.duplicate("agreement");
   setenv("LOCKSTEP_VIRTUAL_NODES", "2", 0);
-  lockstep::Communicator nodes_world = session.world("nodes");
+  std::optional<lockstep::Communicator> nodes_world;
+  if (by_mpi) nodes_world = session->world("nodes");
   the_world = &world;
   the_shm_world = &shm_world;
-  the_nodes_world = &nodes_world;
+  the_nodes_world = nodes_world ? &*nodes_world : nullptr;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
   if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
-  auto* const agree = new AgreeOnFailure;
+  auto* const agree = new AgreeOnFailure(*session, agreement);
   listeners.Append(agree);
   const int own = RUN_ALL_TESTS();
   const int code = own != 0 || agree->any_failed() ? 1 : 0;
-  nodes_world.close();
-  shm_world.close();
+  agreement.barrier();
+  agreement.close();
+  if (nodes_world) nodes_world->close();
   world.close();
-  session.finalize();
+  shm_world.close();
+  session->finalize();
   return code;
 }
