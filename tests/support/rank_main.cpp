@@ -6,23 +6,24 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <functional>
+#include <map>
+#include <string>
 
 #include "lockstep/comm/mpi_session.hpp"
 #include "support/rank_world.hpp"
 
 namespace {
 
-lockstep::Communicator* the_world = nullptr;
-lockstep::Communicator* the_shm_world = nullptr;
-lockstep::Communicator* the_nodes_world = nullptr;
+lockstep::MpiSession* the_session = nullptr;
+std::map<std::string, lockstep::Communicator, std::less<>> worlds;  // by backend
 
 class AgreeOnFailure : public testing::EmptyTestEventListener {
  public:
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    if (the_world->rank() != 0) {
-      std::fprintf(stderr, "[rank %d] %s:%d\n%s\n", the_world->rank(), result.file_name() ? result.file_name() : "?",
+    if (const int rank = lockstep::testing::world().rank(); rank != 0) {
+      std::fprintf(stderr, "[rank %d] %s:%d\n%s\n", rank, result.file_name() ? result.file_name() : "?",
                    result.line_number(), result.message());
     }
     if (result.fatally_failed()) MPI_Abort(MPI_COMM_WORLD, 1);
@@ -43,29 +44,24 @@ class AgreeOnFailure : public testing::EmptyTestEventListener {
 }  // namespace
 
 lockstep::Communicator& lockstep::testing::world(std::string_view backend) {
-  if (backend == "shm") return *the_shm_world;
-  return backend == "nodes" ? *the_nodes_world : *the_world;
+  const auto found = worlds.find(backend);
+  if (found != worlds.end()) return found->second;
+  return worlds.emplace(backend, the_session->world(backend)).first->second;
 }
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  lockstep::MpiSession session{std::chrono::seconds(60)};
-  lockstep::Communicator world = session.world("mpi");
-  lockstep::Communicator shm_world = session.world("shm");
   setenv("LOCKSTEP_VIRTUAL_NODES", "2", 0);
-  lockstep::Communicator nodes_world = session.world("nodes");
-  the_world = &world;
-  the_shm_world = &shm_world;
-  the_nodes_world = &nodes_world;
+  lockstep::MpiSession session{std::chrono::seconds(60)};
+  the_session = &session;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
-  if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
+  if (lockstep::testing::world().rank() != 0) delete listeners.Release(listeners.default_result_printer());
   auto* const agree = new AgreeOnFailure;
   listeners.Append(agree);
   const int own = RUN_ALL_TESTS();
   const int code = own != 0 || agree->any_failed() ? 1 : 0;
-  nodes_world.close();
-  shm_world.close();
-  world.close();
+  for (auto& [backend, world] : worlds) world.close();
+  worlds.clear();
   session.finalize();
   return code;
 }
