@@ -46,7 +46,7 @@ void ShmMove::prepare() {
 void ShmMove::fill_line(Line& line) {
   std::int64_t given = 0;
   for (const Range& block : moves_.outgoing) given = std::max(given, block.last);
-  if (most_bytes_ <= kEagerBytes) {
+  if (most_bytes_ <= backend_.eager_bytes()) {
     std::byte* const to = most_bytes_ <= kInlineBytes ? line.payload.data() : backend_.slot(rank(), index_);
     if (given > 0) std::memcpy(to, request_.input, bytes_of(given));
     return;
@@ -87,7 +87,7 @@ bool ShmMove::start_data() {
   if (most_bytes_ == 0) return true;
   find_blocks();
   const auto ranks = static_cast<std::size_t>(world_size());
-  if (most_bytes_ <= kEagerBytes) {
+  if (most_bytes_ <= backend_.eager_bytes()) {
     for (int peer = 0; peer < world_size(); ++peer) {
       const std::byte* const data =
           most_bytes_ <= kInlineBytes ? line_of(peer).payload.data() : backend_.slot(peer, index_);
