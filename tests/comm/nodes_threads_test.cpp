@@ -4,15 +4,14 @@
 
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <random>
-#include <thread>
 
 #include "comm/collective_cases.hpp"
+#include "comm/thread_ranks.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/backend.hpp"
 #include "nodes/node_layout.hpp"
-#include "nodes/nodes_backend.hpp"
-#include "shm/shm_world.hpp"
 
 namespace lockstep::testing {
 namespace {
@@ -20,37 +19,16 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
-using Body = std::function<void(Communicator& world, Communicator& flat)>;
 
-std::vector<std::unique_ptr<comm::Backend>> ranks_of_nodes(const std::vector<int>& ranks) {
-  std::vector<std::unique_ptr<comm::Backend>> all;
-  for (const int of_node : ranks) {
-    for (auto& backend : comm::shm::make_shm_threads(of_node)) all.push_back(std::move(backend));
-  }
-  return all;
-}
-
-// Runs `body` on a thread for each rank, with the communicator "world" over nodes that have so many ranks each, and a
-// flat one of the same ranks.
-void on_nodes(const std::vector<int>& ranks, const Body& body) {
-  std::vector<int> nodes;  // by rank
-  for (std::size_t node = 0; node < ranks.size(); ++node)
-    nodes.insert(nodes.end(), static_cast<std::size_t>(ranks[node]), static_cast<int>(node));
-  const int world_size = static_cast<int>(nodes.size());
-  auto between = comm::shm::make_shm_threads(world_size, nodes);
-  auto inside = ranks_of_nodes(ranks);
-  auto flat = comm::shm::make_shm_threads(world_size);
-  std::vector<std::thread> threads;
-  for (std::size_t rank = 0; rank < nodes.size(); ++rank) {
-    threads.emplace_back([&, rank] {
-      Communicator world(comm::make_nodes_backend(std::move(between[rank]), std::move(inside[rank])), "world",
-                         std::chrono::seconds(60));
-      Communicator reference(std::move(flat[rank]), "flat", std::chrono::seconds(60));
-      reference.barrier();  // what a rank does now no longer disturbs the making of world on another
-      body(world, reference);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+// Each rank has the communicator "world" over the nodes, and a flat one of the same ranks.
+void on_nodes_and_flat(const std::vector<int>& ranks,
+                       const std::function<void(Communicator& world, Communicator& flat)>& body) {
+  auto flat = comm::shm::make_shm_threads(std::accumulate(ranks.begin(), ranks.end(), 0));
+  on_nodes(ranks, [&](Communicator& world) {
+    Communicator of_all(std::move(flat[static_cast<std::size_t>(world.rank())]), "flat", std::chrono::seconds(60));
+    of_all.barrier();  // what a rank does now no longer disturbs the making of world on another
+    body(world, of_all);
+  });
 }
 
 const std::vector<std::vector<int>> kNodes{{1}, {1, 1}, {1, 2}, {2, 2}, {3, 1, 2}};
@@ -60,7 +38,7 @@ class NodesCollectives : public ::testing::TestWithParam<CollectiveCase> {};
 TEST_P(NodesCollectives, hold_on_nodes_of_all_sizes) {
   for (const std::vector<int>& ranks : kNodes) {
     SCOPED_TRACE(::testing::PrintToString(ranks));
-    on_nodes(ranks, [](Communicator& world, Communicator&) { GetParam().check(world); });
+    on_nodes(ranks, GetParam().check);
   }
 }
 
@@ -88,7 +66,7 @@ void expect_same_bits(Communicator& world, Communicator& flat, std::size_t input
 
 TEST(NodesBits, of_every_reduction_are_those_of_a_flat_communicator) {
   constexpr std::int64_t kElements = 5003;
-  on_nodes({2, 3}, [](Communicator& world, Communicator& flat) {
+  on_nodes_and_flat({2, 3}, [](Communicator& world, Communicator& flat) {
     for (const DType dtype : {DType::float64, DType::float32, DType::float16, DType::bfloat16, DType::int8}) {
       for (const ReduceOp op : {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max, ReduceOp::prod}) {
         if (op == ReduceOp::avg && !is_floating(dtype)) continue;
@@ -106,7 +84,7 @@ TEST(NodesBits, of_every_reduction_are_those_of_a_flat_communicator) {
 TEST(NodesBits, of_large_calls_are_those_of_a_flat_communicator) {
   constexpr std::int64_t kElements = 2'500'003;
   for (const std::vector<int>& ranks : {std::vector<int>{2, 2}, {1, 2}}) {
-    on_nodes(ranks, [](Communicator& world, Communicator& flat) {
+    on_nodes_and_flat(ranks, [](Communicator& world, Communicator& flat) {
       for (const DType dtype : {DType::float32, DType::bfloat16}) {
         const std::size_t bytes = kElements * size_of(dtype);
         expect_same_bits(world, flat, bytes, bytes, [&](Communicator& on, std::byte* output, const std::byte* input) {
@@ -131,7 +109,7 @@ std::vector<std::int64_t> parts_of(std::int64_t elements, int ranks) {
 
 TEST(NodesBits, of_unequal_rows_are_those_of_a_flat_communicator) {
   for (const std::int64_t unit : {std::int64_t{301}, std::int64_t{500'001}}) {
-    on_nodes({3, 2}, [unit](Communicator& world, Communicator& flat) {
+    on_nodes_and_flat({3, 2}, [unit](Communicator& world, Communicator& flat) {
       const std::vector<std::int64_t> parts = parts_of(unit, world.world_size());
       const std::int64_t own = parts[static_cast<std::size_t>(world.rank())];
       const auto total = static_cast<std::size_t>(unit * 5);  // 0 + ½ + 1 + 1½ + 2
@@ -154,7 +132,7 @@ TEST(NodesBits, of_unequal_rows_are_those_of_a_flat_communicator) {
 
 TEST(NodesBits, of_memory_from_allocate_are_those_of_ordinary_memory) {
   constexpr std::int64_t kElements = 200'003;
-  on_nodes({2, 2}, [](Communicator& world, Communicator& flat) {
+  on_nodes_and_flat({2, 2}, [](Communicator& world, Communicator& flat) {
     for (const DType dtype : {DType::float32, DType::float16}) {
       const std::size_t bytes = kElements * size_of(dtype);
       std::vector<std::byte> ordinary = random_bytes(bytes, world.rank());
@@ -169,7 +147,7 @@ TEST(NodesBits, of_memory_from_allocate_are_those_of_ordinary_memory) {
 
 // Ranks that are ahead elsewhere must still meet in the same calls of the inner communicators.
 TEST(NodesCalls, in_flight_of_all_sizes_meet_their_peers) {
-  on_nodes({2, 2}, [](Communicator& world, Communicator&) {
+  on_nodes_and_flat({2, 2}, [](Communicator& world, Communicator&) {
     std::mt19937 sizes(5);  // the same on every rank
     std::mt19937 pauses(static_cast<unsigned>(world.rank()));
     for (int round = 0; round < 30; ++round) {
@@ -193,7 +171,7 @@ TEST(NodesCalls, in_flight_of_all_sizes_meet_their_peers) {
 }
 
 TEST(NodesFailures, a_mismatch_between_nodes_names_both_ranks_and_both_calls) {
-  on_nodes({2, 2}, [](Communicator& world, Communicator&) {
+  on_nodes_and_flat({2, 2}, [](Communicator& world, Communicator&) {
     std::vector<float> tensor(world.rank() < 2 ? 5000 : 6000, 1.0F);
     EXPECT_THAT(
         [&] {
@@ -206,7 +184,7 @@ TEST(NodesFailures, a_mismatch_between_nodes_names_both_ranks_and_both_calls) {
 }
 
 TEST(NodesFailures, a_rank_that_does_not_come_is_named_on_all_nodes) {
-  on_nodes({2, 2}, [](Communicator& world, Communicator& flat) {
+  on_nodes_and_flat({2, 2}, [](Communicator& world, Communicator& flat) {
     std::vector<float> tensor(5000);
     if (world.rank() != 1) {
       EXPECT_THAT(
@@ -223,14 +201,14 @@ TEST(NodesFailures, a_rank_that_does_not_come_is_named_on_all_nodes) {
 }
 
 TEST(NodesFailures, a_rank_that_gives_up_ends_the_waits_of_its_node_by_its_number_in_the_world) {
-  on_nodes({2, 2}, [](Communicator& world, Communicator&) {
+  on_nodes_and_flat({2, 2}, [](Communicator& world, Communicator&) {
     if (world.rank() == 3) return world.abort("shard 7 is truncated");
     EXPECT_THAT([&] { world.barrier(); }, ThrowsMessage<PeerDied>(HasSubstr("rank 3 gave up: shard 7 is truncated")));
   });
 }
 
 TEST(NodesParts, are_composed_again_where_it_is_worth_it) {
-  on_nodes({2, 3}, [](Communicator& world, Communicator&) {
+  on_nodes_and_flat({2, 3}, [](Communicator& world, Communicator&) {
     const auto check = [&](std::optional<int> color, int key, std::string_view backend) {
       auto part = world.split(color, key, "part");
       ASSERT_EQ(part.has_value(), color.has_value());

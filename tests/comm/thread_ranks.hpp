@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <memory>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -36,28 +37,30 @@ void on_shm_threads(int world_size, const Body& body, std::chrono::milliseconds 
       world_size, [&](std::size_t rank) { return std::move(backends[rank]); }, body, timeout);
 }
 
-// Over two nodes, of which the first has the odd rank; shm inside and between.
+// Over nodes that have so many ranks each; shm inside and between.
 template <class Body>
-void on_two_nodes(int world_size, const Body& body, std::chrono::milliseconds timeout) {
-  const int on_first = (world_size + 1) / 2;
-  std::vector<int> nodes(static_cast<std::size_t>(world_size), 1);
-  std::fill_n(nodes.begin(), on_first, 0);
-  auto between = comm::shm::make_shm_threads(world_size, nodes);
-  auto inside = comm::shm::make_shm_threads(on_first);
-  auto of_second = comm::shm::make_shm_threads(world_size - on_first);
-  std::move(of_second.begin(), of_second.end(), std::back_inserter(inside));
+void on_nodes(const std::vector<int>& ranks, const Body& body,
+              std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+  std::vector<int> nodes;  // by rank
+  std::vector<std::unique_ptr<comm::Backend>> inside;
+  for (std::size_t node = 0; node < ranks.size(); ++node) {
+    nodes.insert(nodes.end(), static_cast<std::size_t>(ranks[node]), static_cast<int>(node));
+    auto of_node = comm::shm::make_shm_threads(ranks[node]);
+    std::move(of_node.begin(), of_node.end(), std::back_inserter(inside));
+  }
+  auto between = comm::shm::make_shm_threads(static_cast<int>(nodes.size()), nodes);
   const auto make = [&](std::size_t rank) {
     return comm::make_nodes_backend(std::move(between[rank]), std::move(inside[rank]));
   };
-  on_threads_of(world_size, make, body, timeout);
+  on_threads_of(static_cast<int>(nodes.size()), make, body, timeout);
 }
 
-// Over `backend`: "local", "shm" or "nodes".
+// Over `backend`: "local", "shm" or "nodes" (two, of which the first has the odd rank).
 template <class Body>
 void on_threads(std::string_view backend, int world_size, const Body& body,
                 std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
   if (backend == "shm") return on_shm_threads(world_size, body, timeout);
-  if (backend == "nodes") return on_two_nodes(world_size, body, timeout);
+  if (backend == "nodes") return on_nodes({(world_size + 1) / 2, world_size / 2}, body, timeout);
   run_local_ranks(world_size, body, timeout);
 }
 

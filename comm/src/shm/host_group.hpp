@@ -67,7 +67,7 @@ class HostGroup {
   bool armed_ = false;                // our doorbell says that we sleep
   std::uint32_t seen_rings_ = 0;
   std::chrono::steady_clock::time_point last_watch_{};
-  bool death_seen_ = false;
+  bool death_seen_ = false;  // of some rank, once
 };
 
 }  // namespace lockstep::comm::shm
