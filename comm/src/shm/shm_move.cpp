@@ -97,8 +97,12 @@ bool ShmMove::start_data() {
   }
   direct_.assign(ranks, 1);
   for (int peer = 0; peer < world_size(); ++peer) {
-    direct_[static_cast<std::size_t>(peer)] = places_of(peer).shared != 0;
-    peers_reach_in_ = peers_reach_in_ || places_of(peer).shared != 0;
+    const auto p = static_cast<std::size_t>(peer);
+    const Places places = places_of(peer);
+    direct_[p] = places.shared != 0;
+    peers_reach_in_ = peers_reach_in_ || places.shared != 0;
+    if (direct_[p] && peer != rank())
+      backend_.group_->prepare(peer, places.inputs[0] + bytes_of(block_at_[p] + moves_.incoming[p].size()));
   }
   plan_chunks();  // before our own place is overruled: all ranks must come to the same number
   direct_[static_cast<std::size_t>(rank())] = 1;
