@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # lockstep_add_test(<name> SOURCES … LIBRARIES … [LABEL unit])            one process, GoogleTest's main
 # lockstep_add_rank_test(<name> SOURCES … LIBRARIES … WORLD_SIZES 1 2 3)   one CTest case a world size: <name>.np2
+#   [MPI_SOURCES …]  only with LOCKSTEP_MPI, whose mpirun then starts the ranks; else `lockstep run` does
 include_guard(GLOBAL)
 find_package(GTest REQUIRED)
-find_program(LOCKSTEP_MPIRUN mpirun REQUIRED)
 
 # Open MPI refuses root and more ranks than cores unless told; the flags come from the MPI that was found.
-set(LOCKSTEP_MPIRUN_FLAGS --oversubscribe --bind-to none)
+if(LOCKSTEP_MPI)
+  find_program(LOCKSTEP_MPIRUN mpirun REQUIRED)
+  set(LOCKSTEP_START_RANKS "${LOCKSTEP_MPIRUN}" --oversubscribe --bind-to none -np)
+else()
+  set(LOCKSTEP_START_RANKS lockstep_command run -n)
+endif()
 set(LOCKSTEP_TEST_ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1")
 if(LOCKSTEP_SANITIZE)
   list(APPEND LOCKSTEP_TEST_ENVIRONMENT
@@ -33,7 +38,7 @@ function(lockstep_add_test name)
 endfunction()
 
 function(lockstep_add_rank_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES;WORLD_SIZES" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;MPI_SOURCES;LIBRARIES;WORLD_SIZES" ${ARGN})
   if(LOCKSTEP_SANITIZE)
     return()  # MPI's own leaks and races would drown ours: sanitizers run the unit and local-backend tests
   endif()
@@ -41,12 +46,16 @@ function(lockstep_add_rank_test name)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES} "${PROJECT_SOURCE_DIR}/tests/support/rank_main.cpp")
+  if(LOCKSTEP_MPI)
+    target_sources(${name} PRIVATE ${ARG_MPI_SOURCES})
+    target_link_libraries(${name} PRIVATE lockstep::mpi)
+  endif()
   lockstep_target_defaults(${name})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} lockstep::mpi GTest::gmock GTest::gtest)
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest)
   foreach(world_size IN LISTS ARG_WORLD_SIZES)
     add_test(NAME ${name}.np${world_size}
-      COMMAND ${LOCKSTEP_MPIRUN} ${LOCKSTEP_MPIRUN_FLAGS} -np ${world_size} $<TARGET_FILE:${name}>)
+      COMMAND ${LOCKSTEP_START_RANKS} ${world_size} $<TARGET_FILE:${name}>)
     set_tests_properties(${name}.np${world_size} PROPERTIES LABELS ranks TIMEOUT ${ARG_TIMEOUT} PROCESSORS 2
       ENVIRONMENT "${LOCKSTEP_TEST_ENVIRONMENT}" SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
   endforeach()

@@ -8,7 +8,7 @@
 #include "backend_call.hpp"
 #include "harness.hpp"
 #include "lockstep/comm/communicator.hpp"
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/session.hpp"
 
 namespace {
 
@@ -26,9 +26,9 @@ void let_peers_map(lockstep::Communicator& world, std::byte* memory, std::size_t
 }  // namespace
 
 int main(int argc, char** argv) {
-  lockstep::MpiSession session{std::chrono::seconds(60)};
+  const auto session = lockstep::open_session(std::chrono::seconds(60));
   const std::string contender = argc > 1 ? argv[1] : "";
-  lockstep::Communicator world = session.world(contender == "mpi" ? "mpi" : "shm");
+  lockstep::Communicator world = session->world(contender == "mpi" ? "mpi" : "shm");
   const bench::Settings settings = bench::parse(argc, argv, world.rank(), world.world_size());
   std::shared_ptr<std::byte> memory;
   if (contender.ends_with("_own")) {
@@ -48,6 +48,6 @@ int main(int argc, char** argv) {
     });
   }
   world.close();
-  session.finalize();
+  session->finalize();
   return 0;
 }

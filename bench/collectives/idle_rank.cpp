@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "lockstep/comm/communicator.hpp"
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/session.hpp"
 
 namespace {
 
@@ -26,8 +26,8 @@ double cpu_seconds() {
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  lockstep::MpiSession session{std::chrono::seconds(60)};
-  lockstep::Communicator world = session.world("shm");
+  const auto session = lockstep::open_session(std::chrono::seconds(60));
+  lockstep::Communicator world = session->world("shm");
   world.barrier();
   const double cpu = cpu_seconds();
   const auto began = std::chrono::steady_clock::now();
@@ -37,6 +37,6 @@ int main(int argc, char** argv) {
   if (world.rank() == 1)
     std::printf("{\"waited\": %.3f, \"cpu_share\": %.5f}\n", waited.count(), (cpu_seconds() - cpu) / waited.count());
   world.close();
-  session.finalize();
+  session->finalize();
   return 0;
 }

@@ -5,35 +5,22 @@
 #include <ATen/Functions.h>
 
 #include "backend_call.hpp"
-#include "harness.hpp"
-#if __has_include("flight_ring.hpp")
 #include "flight_ring.hpp"
-#endif
+#include "harness.hpp"
 #include "lockstep/comm/communicator.hpp"
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/session.hpp"
 
 namespace {
 
-constexpr bench::Case kLayers[] = {{.name = "backend"},
-                                   {.name = "communicator"},
-                                   {.name = "tensor"},
-#if __has_include("flight_ring.hpp")
-                                   {.name = "communicator_unrecorded"}
-#endif
-};
-
-void record_calls([[maybe_unused]] bool on) {
-#if __has_include("flight_ring.hpp")
-  lockstep::flight::set_enabled(on);
-#endif
-}
+constexpr bench::Case kLayers[] = {
+    {.name = "backend"}, {.name = "communicator"}, {.name = "tensor"}, {.name = "communicator_unrecorded"}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  lockstep::MpiSession session{std::chrono::seconds(60)};
-  lockstep::Communicator world = session.world("shm");
+  const auto session = lockstep::open_session(std::chrono::seconds(60));
+  lockstep::Communicator world = session->world("shm");
   const bench::Settings settings{.contender = "layers",
                                  .file = argv[1],
                                  .cases = {std::begin(kLayers), std::end(kLayers)},
@@ -49,7 +36,7 @@ int main(int argc, char** argv) {
     tensors.push_back(at::from_blob(memory.get() + slot * bench::kSlotAlignment, {2}, at::kFloat));
   bool recording = true;
   bench::measure(settings, memory.get(), [&](std::size_t layer, const bench::Case& of, const bench::Buffers& buffers) {
-    if ((layer != 3) != recording) record_calls(recording = layer != 3);  // once a burst
+    if ((layer != 3) != recording) lockstep::flight::set_enabled(recording = layer != 3);  // once a burst
     if (layer == 0) {
       bench::call_backend(world.backend(), of, buffers);
     } else if (layer == 1 || layer == 3) {
@@ -60,6 +47,6 @@ int main(int argc, char** argv) {
     }
   });
   world.close();
-  session.finalize();
+  session->finalize();
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace lockstep::comm {
 
@@ -13,7 +14,8 @@ PeerWatch::PeerWatch(const std::vector<Peer>& peers, const std::vector<int>& wat
   for (const int rank : watched) {
     const auto pid = static_cast<pid_t>(peers[static_cast<std::size_t>(rank)].pid);
     FileDescriptor descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-    if (!descriptor) continue;  // an old kernel or a sandbox: the deadline of every wait remains
+    const bool has_ended = !descriptor && errno == ESRCH;
+    if (!descriptor && !has_ended) continue;  // an old kernel or a sandbox: the deadline of every wait remains
     ranks_.push_back(rank);
     descriptors_.push_back(std::make_shared<const FileDescriptor>(std::move(descriptor)));
   }
@@ -28,9 +30,9 @@ std::vector<int> PeerWatch::dead_ranks() const {
   std::vector<int> dead;
   std::vector<pollfd> polls;
   for (const auto& descriptor : descriptors_) polls.push_back({descriptor->get(), POLLIN, 0});
-  if (polls.empty() || poll(polls.data(), polls.size(), 0) <= 0) return dead;
+  poll(polls.data(), polls.size(), 0);  // passes over those without a descriptor
   for (std::size_t i = 0; i < polls.size(); ++i) {
-    if (polls[i].revents != 0) dead.push_back(ranks_[i]);
+    if (!*descriptors_[i] || polls[i].revents != 0) dead.push_back(ranks_[i]);
   }
   return dead;
 }

@@ -24,7 +24,8 @@ class PeerWatch {
  private:
   PeerWatch() = default;
   std::vector<int> ranks_;
-  std::vector<std::shared_ptr<const FileDescriptor>> descriptors_;  // shared: a process may have few descriptors left
+  // Shared: a process may have few descriptors left. Null of a rank that had ended before we looked at it.
+  std::vector<std::shared_ptr<const FileDescriptor>> descriptors_;
 };
 
 }  // namespace lockstep::comm

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <iterator>
+#include <string_view>
 
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/version.hpp"
@@ -21,14 +22,15 @@ std::string info_text() {
   row("lockstep", version());
   row("compiler", LOCKSTEP_BUILT_WITH_COMPILER);
   row("LibTorch", LOCKSTEP_BUILT_WITH_LIBTORCH);
-  row("MPI", LOCKSTEP_BUILT_WITH_MPI);
+  const std::string_view mpi = LOCKSTEP_BUILT_WITH_MPI;
+  row("MPI", mpi.empty() ? "none: built with LOCKSTEP_MPI=OFF" : mpi);
   row("HDF5", LOCKSTEP_BUILT_WITH_HDF5);
-  row("backends", "local, mpi");
+  row("backends", mpi.empty() ? "local, shm" : "local, shm, mpi");
   text += "\n";
   row("host", machine.host);
   row("CPU", machine.cpu_model);
   row("CPUs",
-      fmt::format("{}, usable here: {} ({} cores for ranks)", machine.cpus, machine.usable_cpus, machine.usable_cores));
+      fmt::format("{}, usable here: {} ({} cores for ranks)", machine.cpus, machine.usable_cpus, machine.cores.size()));
   row("memory", fmt::format("{:.1f} GiB", static_cast<double>(machine.memory_bytes) / (1 << 30)));
   row("GPU", machine.gpus.empty() ? "none found" : fmt::format("{}", fmt::join(machine.gpus, ", ")));
   text += "\nenvironment variables that lockstep reads\n";

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <set>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -47,15 +47,19 @@ std::vector<int> affinity() {
   return cpus;
 }
 
-int cores_of(const std::vector<int>& cpus) {
-  std::set<std::pair<std::string, std::string>> cores;
+std::vector<std::vector<int>> cores_of(const std::vector<int>& cpus) {
+  std::map<std::pair<std::string, std::string>, std::size_t> indices;
+  std::vector<std::vector<int>> cores;
   for (const int cpu : cpus) {
     const std::filesystem::path topology = fmt::format("/sys/devices/system/cpu/cpu{}/topology", cpu);
-    const auto core = first_line(topology / "core_id");
-    if (core.empty()) return static_cast<int>(cpus.size());  // no topology here: take each CPU for a core
-    cores.emplace(first_line(topology / "physical_package_id"), core);
+    auto core = first_line(topology / "core_id");
+    if (core.empty()) core = fmt::format("CPU {}", cpu);  // no topology here: take each CPU for a core
+    const auto [place, is_new] =
+        indices.try_emplace({first_line(topology / "physical_package_id"), core}, cores.size());
+    if (is_new) cores.emplace_back();
+    cores[place->second].push_back(cpu);
   }
-  return static_cast<int>(cores.size());
+  return cores;
 }
 
 }  // namespace
@@ -76,9 +80,10 @@ Machine look_at_machine() {
   machine.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   const auto cpus = affinity();
   machine.usable_cpus = static_cast<int>(cpus.size());
-  machine.usable_cores = std::max(1, cores_of(cpus));
+  machine.cores = cores_of(cpus);
   if (const auto allowed = cgroup_cpus()) {
-    machine.usable_cores = std::clamp(static_cast<int>(*allowed), 1, machine.usable_cores);
+    const auto most = std::max<std::size_t>(1, static_cast<std::size_t>(*allowed));
+    if (most < machine.cores.size()) machine.cores.resize(most);
   }
   machine.memory_bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   machine.gpus = nvidia_gpus("/proc/driver/nvidia/gpus");

@@ -12,9 +12,9 @@ namespace lockstep::launchers {
 struct Machine {
   std::string host{};
   std::string cpu_model{};
-  int cpus = 0;          // hardware threads of the host
-  int usable_cpus = 0;   // of those, the ones in this process's affinity mask
-  int usable_cores = 1;  // cores that those belong to, or fewer where a cgroup limits CPU time
+  int cpus = 0;                           // hardware threads of the host
+  int usable_cpus = 0;                    // of those, the ones in this process's affinity mask
+  std::vector<std::vector<int>> cores{};  // that those belong to, each with its CPUs; fewer where a cgroup limits time
   std::int64_t memory_bytes = 0;
   std::vector<std::string> gpus{};  // NVIDIA model names; empty: none
 };

@@ -56,7 +56,8 @@ int main_command(int argc, char** argv) {
       "After the flags: the program and its arguments, which are passed on as they are:\n"
       "  lockstep run -n 2 ./fashion_mnist train.epochs=5");
   run_command->add_option("-n,--ranks", options.ranks, "number of ranks (default: one for each usable core)");
-  run_command->add_flag("--dry-run", options.dry_run, "only print the mpirun line");
+  run_command->add_flag("--dry-run", options.dry_run, "only print what would be started");
+  run_command->add_flag("--no-mpi", options.no_mpi, "start the ranks without MPI (on this host; comm.backend=shm)");
   RecorderMergeOptions merge_options;
   auto* const recorder_command = app.add_subcommand("recorder", "look at what the ranks of a failed job last called");
   recorder_command->require_subcommand(1);

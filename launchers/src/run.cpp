@@ -2,15 +2,19 @@
 #include "run.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <sstream>
+#include <string_view>
 
 #include "job.hpp"
 #include "lockstep/base/environment.hpp"
@@ -18,6 +22,8 @@
 #include "lockstep/base/exit_record.hpp"
 #include "machine.hpp"
 #include "mpirun_command.hpp"
+#include "rank_commands.hpp"
+#include "ranks.hpp"
 #include "verdict.hpp"
 
 namespace lockstep::launchers {
@@ -74,37 +80,79 @@ class TemporaryFolder {
   fs::path path_;
 };
 
+// Another one for every job.
+std::string new_name() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+// What is to be started: known as lines for a shell before it is.
+struct Start {
+  std::vector<std::string> mpirun{};  // its arguments
+  std::vector<Child> ranks{};         // or, without MPI, each rank
+
+  [[nodiscard]] std::string lines() const {
+    if (ranks.empty()) return shell_line(mpirun);
+    std::vector<std::string> lines;
+    for (const Child& rank : ranks) lines.push_back(shell_line(as_command(rank)));
+    return fmt::format("{}", fmt::join(lines, "\n"));
+  }
+
+  [[nodiscard]] JobEnd run() const {
+    if (!ranks.empty()) {
+      say(fmt::format("{} ranks without MPI: {}", ranks.size(), shell_line(ranks.front().command)));
+      return run_ranks(ranks);
+    }
+    if (!on_path("mpirun")) {
+      throw UsageError({.what = "mpirun",
+                        .why = "it is not on PATH",
+                        .fix = "lockstep run --no-mpi does without; or install Open MPI (cmake/bootstrap does)"});
+    }
+    say(lines());
+    return run_job(mpirun);
+  }
+};
+
+int ranks_of(const RunOptions& options, const Machine& machine) {
+  const int ranks = options.ranks.value_or(std::max(1, static_cast<int>(machine.cores.size())));
+  if (ranks >= 1) return ranks;
+  throw UsageError({.what = fmt::format("-n {}", ranks), .why = "a job has at least one rank", .fix = "-n 1"});
+}
+
+Start start_of(const RunOptions& options, int ranks, const Machine& machine, const fs::path& exit_dir) {
+  const bool on_terminal = isatty(STDERR_FILENO) != 0;
+  if (options.no_mpi || std::string_view(LOCKSTEP_BUILT_WITH_MPI).empty()) {
+    return {.ranks = rank_commands({.ranks = ranks,
+                                    .cores = machine.cores,
+                                    .name = new_name(),
+                                    .on_terminal = on_terminal,
+                                    .exit_dir = exit_dir,
+                                    .program = options.program})};
+  }
+  return {.mpirun = mpirun_command({.ranks = ranks,
+                                    .cores = static_cast<int>(machine.cores.size()),
+                                    .on_terminal = on_terminal,
+                                    .as_root = geteuid() == 0,
+                                    .exit_dir = exit_dir,
+                                    .program = options.program})};
+}
+
 }  // namespace
 
 int run(const RunOptions& options) {
   if (options.program.empty()) {
     throw UsageError({.what = "no program was named", .fix = "lockstep run -n 2 ./program"});
   }
-  MpirunJob job{.cores = look_at_machine().usable_cores,
-                .on_terminal = isatty(STDERR_FILENO) != 0,
-                .as_root = geteuid() == 0,
-                .program = options.program};
-  job.ranks = options.ranks.value_or(job.cores);
-  if (job.ranks < 1) {
-    throw UsageError({.what = fmt::format("-n {}", job.ranks), .why = "a job has at least one rank", .fix = "-n 1"});
-  }
+  const Machine machine = look_at_machine();
+  const int ranks = ranks_of(options, machine);
   check_program(options.program.front());
   if (options.dry_run) {
-    fmt::print("{}\n", shell_line(mpirun_command(job)));
+    fmt::print("{}\n", start_of(options, ranks, machine, {}).lines());
     return 0;
   }
-  if (!on_path("mpirun")) {
-    throw UsageError({.what = "mpirun",
-                      .why = "it is not on PATH",
-                      .fix = "install Open MPI (cmake/bootstrap does), or run the program itself with "
-                             "comm.backend=local run.ranks=N, which needs no MPI"});
-  }
   const TemporaryFolder exit_records;
-  job.exit_dir = exit_records.path();
-  const auto command = mpirun_command(job);
-  say(shell_line(command));
-  const auto end = run_job(command);
-  const auto verdict = judge(end, read_exit_records(exit_records.path()), job.ranks);
+  const JobEnd end = start_of(options, ranks, machine, exit_records.path()).run();
+  const auto verdict = judge(end, read_exit_records(exit_records.path()), ranks);
   if (!verdict.text.empty()) say(verdict.text);
   return verdict.exit_code;
 }

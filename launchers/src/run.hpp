@@ -9,12 +9,13 @@ namespace lockstep::launchers {
 
 struct RunOptions {
   std::optional<int> ranks{};          // default: one a usable core
-  bool dry_run = false;                // only print the mpirun line
+  bool dry_run = false;                // only print what would be started
+  bool no_mpi = false;                 // start the ranks ourselves
   std::vector<std::string> program{};  // and its arguments
 };
 
-// `lockstep run`: prints and runs the mpirun line, then names the first cause of a failure. Returns the exit code.
-// Throws UsageError for what cannot be started.
+// `lockstep run`: prints and runs the mpirun line, or starts the ranks itself; then names the first cause of a failure.
+// Returns the exit code. Throws UsageError for what cannot be started.
 int run(const RunOptions& options);
 
 }  // namespace lockstep::launchers

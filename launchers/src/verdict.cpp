@@ -53,10 +53,16 @@ std::string without_record(const std::vector<ExitRecord>& records, int ranks) {
 Verdict died(const std::string& who, int status) {
   if (status > kSignalBase) return {status, fmt::format("{} {}", who, with_signal(status))};
   return {status == 0 ? static_cast<int>(ExitCode::internal) : status,
-          fmt::format("{} ended without saying why; mpirun's status is {}", who, status)};
+          fmt::format("{} ended without saying why; the job's status is {}", who, status)};
 }
 
-Verdict without_cause(int status, const std::vector<ExitRecord>& records, int ranks) {
+Verdict without_cause(const JobEnd& end, const std::vector<ExitRecord>& records, int ranks) {
+  const int status = end.status;
+  if (end.rank >= 0 && status > kSignalBase) return died(fmt::format("rank {}", end.rank), status);
+  if (end.rank >= 0) {
+    return {status, fmt::format("rank {} ended with status {} and left no record of why: see what the program printed",
+                                end.rank, status)};
+  }
   const std::string hint = "run the mpirun line above without -q for Open MPI's own messages";
   const auto missing = ranks - static_cast<int>(records.size());
   if (status > kSignalBase || missing == 0) {
@@ -88,7 +94,7 @@ Verdict judge(const JobEnd& end, const std::vector<ExitRecord>& records, int ran
   if (end.stop_signal != 0 && end.status == kSignalBase + SIGUSR1) {
     return {kSignalBase + end.stop_signal, "the job was stopped before it could save"};
   }
-  return without_cause(end.status, records, ranks);
+  return without_cause(end, records, ranks);
 }
 
 }  // namespace lockstep::launchers

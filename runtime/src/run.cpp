@@ -21,7 +21,8 @@
 #include "lockstep/base/exit_record.hpp"
 #include "lockstep/comm/backend.hpp"
 #include "lockstep/comm/local.hpp"
-#include "lockstep/comm/mpi_session.hpp"
+#include "lockstep/comm/rendezvous.hpp"
+#include "lockstep/comm/session.hpp"
 #include "runtime_impl.hpp"
 #include "seeds.hpp"
 #include "signals.hpp"
@@ -118,7 +119,7 @@ Farewell give_up(Communicator& root, const std::exception& error) {
   return {code, true};
 }
 
-// Trains as one rank of `root`; the same over MPI and over threads. Throws what ends the training.
+// Trains as one rank of `root`; the same over processes and over threads. Throws what ends the training.
 void train(Communicator& root, Job& job) {
   at::set_num_threads(job.runtime.intra_op_threads);
   Runtime runtime(root.duplicate("world"), job.runtime, job.options);
@@ -133,6 +134,19 @@ std::chrono::milliseconds timeout_of(const RuntimeOptions& options) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
 }
 
+bool needs_mpi(const std::string& backend) { return backend == "mpi" || backend == "nodes"; }
+
+UsageError no_mpi(const std::string& backend, const std::string& why) {
+  if (built_with_mpi()) {
+    return UsageError({.what = "comm.backend=" + backend,
+                       .why = why,
+                       .fix = "start the program with mpirun or srun --mpi=pmix, or leave comm.backend out"});
+  }
+  return UsageError({.what = "comm.backend=" + backend,
+                     .why = "this lockstep was built without MPI",
+                     .fix = "leave comm.backend out, or build lockstep with LOCKSTEP_MPI=ON"});
+}
+
 // Collective. Rank 0's options on every rank, or its error. An error of parsing alone does not count on other ranks:
 // they may lack the file of --config. Without a job, because the declaration of its options failed, no rank can go on.
 void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& parse_error) {
@@ -143,7 +157,10 @@ void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& pa
     if (job->runtime.comm_backend == "local") {
       throw UsageError({.what = "comm.backend=local",
                         .why = "its ranks are threads of one process, and a launcher started this one as a rank",
-                        .fix = "start the program without mpirun or srun, or leave comm.backend out"});
+                        .fix = "start the program without a launcher, or leave comm.backend out"});
+    }
+    if (needs_mpi(job->runtime.comm_backend) && !started_as_mpi_rank()) {
+      throw no_mpi(job->runtime.comm_backend, "the ranks of this job were started without MPI");
     }
     return to_toml(job->options);
   });
@@ -151,7 +168,7 @@ void agree_on_options(Communicator& root, Job* job, const std::exception_ptr& pa
   job->runtime.ranks = root.world_size();
 }
 
-int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
+int run_as_rank(const CommandLineOfProgram& line, const std::function<Program()>& make_program) {
   std::unique_ptr<Job> job;
   std::exception_ptr parse_error;
   bool help = false;
@@ -163,11 +180,11 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
     parse_error = std::current_exception();
   }
   const RuntimeOptions options = parse_error ? RuntimeOptions{} : job->runtime;
-  MpiSession session(timeout_of(options));
+  const std::unique_ptr<Session> session = open_session(timeout_of(options));
   // Never destroyed: a request to stop must not kill a rank that is leaving. srun -K1 sends SIGTERM to the others as
   // soon as the first has left with another code than 0, and reports the highest code: 143 instead of 75 or 2.
   [[maybe_unused]] static const auto* const signals = new StopSignals;
-  Communicator root = session.world(options.comm_backend);
+  Communicator root = session->world(options.comm_backend);
   ExitCode code = ExitCode::done;
   try {
     if (help && root.rank() == 0) std::printf("%s", help_text(job->options, line.name).c_str());
@@ -182,11 +199,12 @@ int run_over_mpi(const CommandLineOfProgram& line, const std::function<Program()
       // The rank that speaks takes the job down at once; the others give it the time to have spoken. A second MPI_Abort
       // would also take from the rest the second that mpirun leaves between SIGTERM and SIGKILL.
       if (!farewell.spoke) std::this_thread::sleep_for(std::chrono::milliseconds(300));
-      session.abort(static_cast<int>(code));
+      session->abort(static_cast<int>(code));
     }
   }
+  root.barrier();  // launchers end the others when one leaves with another code than 0
   root.close();
-  session.finalize();
+  session->finalize();
   return static_cast<int>(code);
 }
 
@@ -200,10 +218,11 @@ int run_over_threads(const CommandLineOfProgram& line, const std::function<Progr
       return static_cast<int>(ExitCode::done);
     }
     job.runtime.check();
-    if (job.runtime.comm_backend != "auto" && job.runtime.comm_backend != "local") {
-      throw UsageError({.what = "comm.backend=" + job.runtime.comm_backend,
-                        .why = "no launcher started this process as an MPI rank",
-                        .fix = fmt::format("use lockstep run -n 2 {0}, or mpirun -np 2 {0}", line.name)});
+    constexpr const char* kWhy = "no launcher started this process as a rank";
+    const std::string& backend = job.runtime.comm_backend;
+    if (needs_mpi(backend)) throw no_mpi(backend, kWhy);
+    if (backend == "shm") {
+      throw UsageError({.what = "comm.backend=shm", .why = kWhy, .fix = "use lockstep run -n 2 " + line.name});
     }
     ranks = job.runtime.ranks;
     timeout = timeout_of(job.runtime);
@@ -235,7 +254,8 @@ int run_program(int argc, char** argv, const std::function<Program()>& make_prog
   const CommandLineOfProgram line{.name = std::filesystem::path(argv[0]).filename().string(),
                                   .arguments = {argv + 1, argv + argc}};
   try {
-    return started_as_mpi_rank() ? run_over_mpi(line, make_program) : run_over_threads(line, make_program);
+    const bool is_rank = started_as_mpi_rank() || started_without_mpi();
+    return is_rank ? run_as_rank(line, make_program) : run_over_threads(line, make_program);
   } catch (const std::exception& error) {  // before there are ranks, or after
     print_error(text_of(error));
     return static_cast<int>(exit_code_of(error));

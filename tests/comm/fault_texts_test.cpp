@@ -224,21 +224,20 @@ TEST(FaultTexts, of_a_limit_on_file_sizes_name_the_limit) {
 // As for a rank in another network namespace, where nobody listens to the name.
 TEST(FaultTexts, of_memory_that_cannot_be_handed_over_name_the_namespace) {
   const std::string name = "lockstep-nobody-" + std::to_string(getpid());
-  comm::shm::Arena arena;
-  const ErrorText text = text_of<CommError>(
-      [&] { (void)comm::shm::FdExchange(name, 1, 2, std::chrono::seconds(1)).exchange(arena.file()); });
-  EXPECT_THAT(text, says("handing over shared memory: connect", "Connection refused",
+  comm::shm::FdExchange exchange(name, 1, 2, std::chrono::seconds(1));
+  const ErrorText text = text_of<CommError>([&] { exchange.open(milliseconds(0)); });
+  EXPECT_THAT(text, says("meeting of the 2 ranks of this host", "rank 0 listens, and cannot be reached from here",
                          AllOf(HasSubstr("share its network namespace"), HasSubstr("comm.backend=mpi"))));
 }
 
 TEST(FaultTexts, of_memory_that_nobody_fetches_say_who_is_waited_for) {
   const std::string name = "lockstep-alone-" + std::to_string(getpid());
   comm::shm::Arena arena;
-  comm::shm::FdExchange exchange(name, 0, 2, milliseconds(50));
-  exchange.listen();
+  comm::shm::FdExchange exchange(name, 0, 2, milliseconds(200));
+  exchange.open(milliseconds(0));
   const ErrorText text = text_of<TimeoutError>([&] { (void)exchange.exchange(arena.file()); });
-  EXPECT_THAT(text, says("handing over shared memory", "timed out waiting for the other ranks of this host",
-                         HasSubstr("has died or is stopped")));
+  EXPECT_THAT(text, says("meeting of the 2 ranks of this host", "timed out after 0.2 s waiting for rank 1",
+                         HasSubstr("see whether these were started, on this host")));
 }
 
 TEST(FaultTexts, of_a_strided_tensor_say_how_to_make_it_dense) {

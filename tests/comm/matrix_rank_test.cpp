@@ -27,7 +27,7 @@ TEST_P(RankMatrix, a_tensor_in_pieces_has_the_bits_of_the_whole) { check_splits(
 TEST_P(RankMatrix, DISABLED_all_reductions_give_the_bits_of_the_oracle) { check(all_reductions()); }
 TEST_P(RankMatrix, DISABLED_all_moves_give_the_bits_of_their_source) { check(all_moves()); }
 
-INSTANTIATE_TEST_SUITE_P(Processes, RankMatrix, ::testing::Values("mpi", "shm", "nodes"),
+INSTANTIATE_TEST_SUITE_P(Processes, RankMatrix, ::testing::ValuesIn(backends()),
                          [](const auto& instance) { return instance.param; });
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include "comm/shm_processes.hpp"
 
 #include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
@@ -11,10 +13,12 @@
 
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/backend.hpp"
+#include "peer_watch.hpp"
 
 namespace lockstep::testing {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
@@ -83,6 +87,16 @@ TEST(ShmProcesses, that_have_left_are_missed_only_if_what_they_did_is_not_enough
   EXPECT_EQ(processes.wait(0, deadline), 0);
   left[0] = true;
   EXPECT_EQ(processes.wait(1, deadline), 0);
+}
+
+// Nobody can get a descriptor of such a process any more.
+TEST(PeerWatch, tells_of_a_rank_that_had_ended_before_it_was_watched) {
+  const pid_t ended = fork();
+  if (ended == 0) _exit(0);
+  waitpid(ended, nullptr, 0);
+  const comm::PeerWatch watch({{"here", getpid()}, {"here", getppid()}, {"here", ended}}, {1, 2});
+  EXPECT_THAT(watch.dead_ranks(), ElementsAre(2));
+  EXPECT_THAT(watch.part({2, 0}).dead_ranks(), ElementsAre(0));
 }
 
 }  // namespace

@@ -133,7 +133,8 @@ int main(int argc, char** argv) {
     lockstep::parse_command_line(list, {argv + 1, argv + argc});
   } catch (const lockstep::Error&) {  // lockstep::run says it
   }
-  const char* const rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (rank == nullptr) rank = std::getenv("RANK");
   if (rank != nullptr) options.fault.strike("init", std::atoi(rank), options.fault.step);
   return lockstep::run<Options>(argc, argv, train);
 }

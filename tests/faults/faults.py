@@ -3,7 +3,7 @@
 """faults.py [CELL …]: every fault ends the job soon, with its code, by name, and leaves nothing; the next start resumes.
 
 A cell is LAUNCHER.KIND.POINT, for instance lockstep.kill.step; without one, all are run. fault_program.cpp tells what
-the kinds and points are; the point "everywhere" is "step" on all ranks at once.
+the kinds and points are; the point "everywhere" is "step" on all ranks at once. nompi is `lockstep run --no-mpi`.
 """
 
 import pathlib
@@ -25,9 +25,13 @@ CODES = {"kill": 137, "abort": 134, "stop": 70, "exit0": 1, "throw": 70, "throw_
 
 
 def cells():
-    for launcher in ["lockstep", "mpirun"]:
+    for launcher in ["lockstep", "mpirun", "nompi"]:
         for kind in KINDS:
             for point in POINTS:
+                # Without MPI there is no MPI_Finalize; who is not there in time, or leaves in peace, is a matter of
+                # comm.timeout_seconds, see rendezvous_test.cpp.
+                if launcher == "nompi" and (point == "finalize" or (point == "init" and kind not in SIGNALS)):
+                    continue
                 # lockstep::run catches nothing before it starts, nor may an exception pass through MPI_Finalize.
                 if not (kind.startswith("throw") and point in ["init", "finalize"]):
                     yield f"{launcher}.{kind}.{point}"
@@ -45,7 +49,7 @@ def code_of(kind, point):
 
 def what_is_said(launcher, kind, point, rank):
     """Patterns, each to be found exactly once. Who is killed outside lockstep::run is known to mpirun alone."""
-    by_lockstep = launcher == "lockstep"
+    by_lockstep = launcher != "mpirun"
     if kind == "usr1" and point not in ["init", "finalize"]:
         return [r"stopped on request after step \d+"]
     if kind == "usr1" and point == "finalize":
@@ -67,12 +71,14 @@ def what_is_said(launcher, kind, point, rank):
         return said + [ours.get(point, f"lockstep: rank {rank} ended without saying why") if by_lockstep else mpirun]
     mpirun = rf"process rank {rank} .* on signal {SIGNALS[kind]}"
     ours = {"init": "lockstep: a rank", "finalize": "lockstep: while all ranks were leaving .* one of them"}
+    if launcher == "nompi":
+        ours = {}
     ours = ours.get(point, f"lockstep: rank {rank}") + f" was killed by signal {SIGNALS[kind]}"
     return said + [ours if by_lockstep else mpirun]
 
 
 def command(launcher, folder, *arguments):
-    start = jobs.LOCKSTEP if launcher == "lockstep" else jobs.MPIRUN
+    start = {"lockstep": jobs.LOCKSTEP, "mpirun": jobs.MPIRUN, "nompi": jobs.NO_MPI}[launcher]
     return [*start, RANKS, jobs.BIN / "fault_program", f"run.dir={folder}", "train.max_steps=12",
             "checkpoint.every_steps=4", *arguments]
 

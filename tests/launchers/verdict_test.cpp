@@ -68,6 +68,11 @@ TEST(Verdict, tells_how_to_learn_who_was_killed_if_nobody_could_say) {
   EXPECT_THAT(judge({.status = 137}, {}, 2).text, HasSubstr("without -q"));
 }
 
+TEST(Verdict, names_the_rank_where_the_launcher_knows_it) {
+  EXPECT_THAT(judge({.status = 137, .rank = 2}, {}, 4).text, StartsWith("rank 2 was killed by signal 9"));
+  EXPECT_THAT(judge({.status = 9, .rank = 2}, {}, 4).text, StartsWith("rank 2 ended with status 9"));
+}
+
 TEST(Verdict, keeps_the_status_of_a_program_that_leaves_no_records) {
   const auto verdict = judge({.status = 9}, {}, 2);
   EXPECT_EQ(verdict.exit_code, 9);

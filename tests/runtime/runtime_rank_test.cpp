@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
-#include <mpi.h>
 
 #include <tuple>
 
-#include "lockstep/comm/mpi.hpp"
 #include "lockstep/runtime/runtime.hpp"
 #include "runtime/cases.hpp"
 #include "support/rank_world.hpp"
@@ -21,21 +19,10 @@ TEST_P(RankRuntime, holds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RankRuntime,
-                         ::testing::Combine(::testing::ValuesIn(runtime_cases()),
-                                            ::testing::Values("mpi", "shm", "nodes")),
+                         ::testing::Combine(::testing::ValuesIn(runtime_cases()), ::testing::ValuesIn(backends())),
                          [](const auto& instance) {
                            return std::get<0>(instance.param).name + "_on_" + std::get<1>(instance.param);
                          });
-
-// A program that runs MPI itself lends us its communicator.
-TEST(EmbeddedRuntime, adopts_a_communicator_of_the_callers) {
-  Runtime rt(adopt(MPI_COMM_WORLD));
-  EXPECT_EQ(rt.rank(), world().rank());
-  EXPECT_EQ(rt.world_size(), world().world_size());
-  EXPECT_EQ(rt.loader_options().micro_batches, world().world_size());
-  rt.close();
-  EXPECT_EQ(MPI_Barrier(MPI_COMM_WORLD), MPI_SUCCESS);
-}
 
 }  // namespace
 }  // namespace lockstep::testing

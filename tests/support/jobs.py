@@ -16,7 +16,9 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LOCKSTEP_BIN", ROOT / "build/release/bin"))
-LOCKSTEP = [str(BIN / "lockstep"), "run", "-n"]
+NO_MPI = [str(BIN / "lockstep"), "run", "--no-mpi", "-n"]
+# Without MPI where that is what is asked for; a lockstep that was built without it does so by itself.
+LOCKSTEP = NO_MPI if "LOCKSTEP_TEST_NO_MPI" in os.environ else [str(BIN / "lockstep"), "run", "-n"]
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np"]  # continued by the number of ranks
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 

@@ -10,11 +10,11 @@
 
 #include "../number_nodes.hpp"
 #include "../peer_watch.hpp"
+#include "exchange_records.hpp"
 #include "mpi_check.hpp"
 #include "mpi_message.hpp"
 #include "mpi_reduction.hpp"
 #include "native_handles.hpp"
-#include "peer_records.hpp"
 
 namespace lockstep::comm::mpi {
 namespace {

@@ -7,6 +7,7 @@
 
 #include "../deadline_guard.hpp"
 #include "../nodes/nodes_backend.hpp"
+#include "../session.hpp"
 #include "../shm/shm_world.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/comm/mpi.hpp"
@@ -33,8 +34,6 @@ MpiSession::MpiSession(std::chrono::milliseconds timeout) : timeout_(timeout) {
   int provided = 0;
   comm::mpi::check_setup(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
 }
-
-MpiSession::~MpiSession() = default;
 
 Communicator MpiSession::world(std::string_view backend) {
   const comm::DeadlineGuard guard("forming the world communicator", timeout_);
@@ -65,6 +64,12 @@ void MpiSession::finalize() {
 void MpiSession::abort(int code) noexcept {
   MPI_Abort(MPI_COMM_WORLD, code);
   _exit(code);
+}
+
+bool built_with_mpi() noexcept { return true; }
+
+std::unique_ptr<Session> open_mpi_session(std::chrono::milliseconds timeout) {
+  return std::make_unique<MpiSession>(timeout);
 }
 
 Communicator adopt(MPI_Comm comm, std::chrono::milliseconds timeout) {

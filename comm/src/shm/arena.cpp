@@ -40,7 +40,7 @@ Mapping::Mapping(const FileDescriptor& memory_file) {
 Mapping::~Mapping() { munmap(base_, Arena::kReserved); }
 
 void Mapping::prepare_more(std::uint64_t end) noexcept {
-  const std::uint64_t until = round_up(end, kGrowth);  // its owner has backed that much
+  const std::uint64_t until = std::max(end, doorbell().backed.load(std::memory_order_acquire));
   std::uint64_t from = prepared_.load(std::memory_order_relaxed);
   while (from < until && !prepared_.compare_exchange_weak(from, until, std::memory_order_relaxed)) {
   }
@@ -65,6 +65,7 @@ Arena::Arena(const MemorySource& source) : source_(source), file_(memfd_create("
   if (ftruncate(file_.get(), static_cast<off_t>(kReserved)) != 0) fail("ftruncate", errno);
   mapping_ = std::make_shared<Mapping>(file_);
   new (mapping_->at(allocate(sizeof(Doorbell)))) Doorbell;
+  mapping_->doorbell().backed.store(backed_, std::memory_order_release);
 }
 
 std::uint64_t Arena::allocate(std::size_t bytes) {
@@ -89,6 +90,7 @@ std::uint64_t Arena::allocate(std::size_t bytes) {
     }
     std::memset(mapping_->at(backed_), 0, grow);  // first touch by the owner, so that pages lie on its NUMA node
     backed_ += grow;
+    if (used_ > 0) mapping_->doorbell().backed.store(backed_, std::memory_order_release);
   }
   used_ = end;
   return offset;

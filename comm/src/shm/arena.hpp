@@ -19,6 +19,7 @@ namespace lockstep::comm::shm {
 struct alignas(128) Doorbell {
   std::atomic<std::uint32_t> rung{0};      // a futex word
   std::atomic<std::uint32_t> sleeping{0};  // 1: its owner is in, or about to enter, a futex wait
+  std::atomic<std::uint64_t> backed{0};    // bytes of its arena that have pages
   std::atomic<std::int32_t> blames{-1};    // whom its owner holds responsible for giving up: HostGroup::numbers_
 };
 
@@ -36,7 +37,8 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
   [[nodiscard]] std::byte* at(std::uint64_t offset) const noexcept { return base_ + offset; }
-  // A peer's memory up to `end` will be used: maps its pages at once, instead of a fault for each inside a collective.
+  // A peer's memory up to `end` will be used: maps the pages of all that it has at once, instead of a fault for each
+  // inside a collective.
   void prepare_until(std::uint64_t end) noexcept {
     if (end > prepared_.load(std::memory_order_relaxed)) prepare_more(end);
   }

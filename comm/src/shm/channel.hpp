@@ -14,8 +14,10 @@
 namespace lockstep::comm::shm {
 
 inline constexpr std::size_t kInlineBytes = 48;
-inline constexpr std::uint64_t kLines = 8;          // calls that may be published before the oldest is done
-inline constexpr std::size_t kEagerBytes = 512;     // contributions that are published with their line, in a slot
+inline constexpr std::uint64_t kLines = 8;  // calls that may be published before the oldest is done
+// Contributions that are published with their line, in a slot. Where ranks share CPUs, waiting once instead of three
+// times is worth more bytes.
+inline constexpr std::size_t kEagerBytes = 512;
 inline constexpr std::size_t kSlotBytes = 8 << 10;  // also room for a number for each of 1024 ranks
 inline constexpr std::size_t kCellBytes = 256 << 10;
 inline constexpr std::uint64_t kCells = 4;  // of the staging ring: chunks in flight

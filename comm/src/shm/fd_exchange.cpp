@@ -3,161 +3,248 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <cstddef>
-#include <cstring>
+#include <algorithm>
+#include <thread>
+#include <utility>
 
 #include "lockstep/base/error.hpp"
+#include "lockstep/base/host.hpp"
+#include "memory_limits.hpp"
 
 namespace lockstep::comm::shm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
 
-[[noreturn]] void fail(const char* call, int error) {
-  throw CommError({.what = fmt::format("handing over shared memory: {}", call),
-                   .why = std::strerror(error),
-                   .fix = "ranks of one host must share its network namespace; comm.backend=mpi does without"});
+constexpr auto kLongestPause = milliseconds(20);  // between two looks whether rank 0 listens
+constexpr auto kPatience = milliseconds(2000);    // after the deadline: rank 0 says who is missing, the others hear it
+
+Member self(int rank) {
+  Member own{.record = own_record(), .usable_cpus = usable_cpus()};
+  own.record.local_rank = rank;
+  sched_getaffinity(0, sizeof own.cpus, &own.cpus);
+  return own;
 }
 
-sockaddr_un address_of(const std::string& name, socklen_t& length) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(),
-              std::min(name.size(), sizeof address.sun_path - 1));  // [0] = 0: abstract
-  length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  return address;
+// False when `deadline` has passed.
+bool wait_for(std::vector<pollfd>& descriptors, Deadline deadline) {
+  const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
+  return poll(descriptors.data(), descriptors.size(), static_cast<int>(std::max<std::int64_t>(left, 0))) != 0;
 }
 
-void wait_for(const FileDescriptor& descriptor, short events, Clock::time_point deadline, const char* whom) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-  pollfd one{descriptor.get(), events, 0};
-  const int ready = poll(&one, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
-  if (ready < 0) fail("poll", errno);
-  if (ready == 0) {
-    throw TimeoutError({.what = "handing over shared memory",
-                        .why = fmt::format("timed out waiting for {}", whom),
-                        .fix = "see whether a rank of this host has died or is stopped"});
-  }
+bool wait_for(const FileDescriptor& descriptor, Deadline deadline, short events) {
+  std::vector<pollfd> one{{descriptor.get(), events, 0}};
+  return wait_for(one, deadline);
 }
 
-FileDescriptor new_socket() {
-  FileDescriptor made(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!made) fail("socket", errno);
-  return made;
+Message failure(const Error& error) {
+  const auto* const died = dynamic_cast<const PeerDied*>(&error);
+  Message message{.kind = Message::Kind::failed, .rank = died == nullptr ? 0 : died->rank()};
+  error.text().why.copy(message.text.data(), message.text.size() - 1);
+  return message;
 }
 
-// One message: a rank number and one descriptor.
-class FileMessage {
- public:
-  explicit FileMessage(int rank = -1) : rank_(rank) {
-    message_.msg_iov = &bytes_;
-    message_.msg_iovlen = 1;
-    message_.msg_control = control_.data();
-    message_.msg_controllen = control_.size();
-  }
-  FileMessage(const FileMessage&) = delete;
-  FileMessage& operator=(const FileMessage&) = delete;
-
-  void send(const FileDescriptor& socket, int file) {
-    cmsghdr* const header = CMSG_FIRSTHDR(&message_);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &file, sizeof file);
-    if (sendmsg(socket.get(), &message_, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof rank_)) fail("sendmsg", errno);
-  }
-
-  [[nodiscard]] FileDescriptor receive(const FileDescriptor& socket) {
-    if (recvmsg(socket.get(), &message_, MSG_CMSG_CLOEXEC) != static_cast<ssize_t>(sizeof rank_))
-      fail("recvmsg", errno);
-    const cmsghdr* const header = CMSG_FIRSTHDR(&message_);
-    if (header == nullptr || header->cmsg_type != SCM_RIGHTS) fail("recvmsg", EPROTO);
-    int file = -1;
-    std::memcpy(&file, CMSG_DATA(header), sizeof file);
-    return FileDescriptor(file);
-  }
-  [[nodiscard]] int rank() const noexcept { return rank_; }
-
- private:
-  int rank_;
-  iovec bytes_{&rank_, sizeof rank_};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control_{};
-  msghdr message_{};
-};
-
-bool same_user(const FileDescriptor& socket) {
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  return getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == geteuid();
+std::string name_of(int rank, const Member& member) {
+  return fmt::format("rank {} (pid {} on {})", rank, member.record.pid, member.record.host);
 }
 
 }  // namespace
 
-FdExchange::FdExchange(std::string name, int rank, int world_size, std::chrono::milliseconds timeout)
-    : name_(std::move(name)), rank_(rank), world_size_(world_size), deadline_(Clock::now() + timeout) {}
+FdExchange::FdExchange(std::string name, int rank, int world_size, milliseconds timeout)
+    : name_(std::move(name)),
+      rank_(rank),
+      world_size_(world_size),
+      timeout_(timeout),
+      deadline_(Clock::now() + timeout),
+      self_(self(rank)),
+      seats_(rank == 0 ? static_cast<std::size_t>(world_size) : 0) {}
 
-void FdExchange::listen() {
-  listener_ = new_socket();
-  socklen_t length = 0;
-  const sockaddr_un address = address_of(name_, length);
-  if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) fail("bind", errno);
-  if (::listen(listener_.get(), world_size_) != 0) fail("listen", errno);
+std::string FdExchange::who() const { return fmt::format("rank {}/{} {}", rank_, world_size_, host_name()); }
+
+std::string FdExchange::what() const { return fmt::format("meeting of the {} ranks of this host", world_size_); }
+
+void FdExchange::timed_out(milliseconds after, const std::string& waited_for) const {
+  throw TimeoutError({.who = who(),
+                      .what = what(),
+                      .why = fmt::format("timed out after {:.1f} s waiting for {}", after.count() / 1000.0, waited_for),
+                      .fix = "see whether these were started, on this host, with the same settings, and live; ranks on "
+                             "several hosts need MPI: start them with mpirun, or srun --mpi=pmix"});
 }
 
-std::vector<FileDescriptor> FdExchange::exchange(const FileDescriptor& own) {
-  return rank_ == 0 ? serve(own) : ask(own);
+void FdExchange::rank_is_gone(int rank) const {
+  const std::string name =
+      rank_ == 0 ? name_of(rank, seats_[static_cast<std::size_t>(rank)].member) : fmt::format("rank {}", rank);
+  throw PeerDied({.who = who(),
+                  .what = what(),
+                  .why = fmt::format("{} ended before all had met", name),
+                  .fix = "look for its own error, the kernel's out-of-memory log, or who sent it a signal"},
+                 rank);
 }
 
-std::vector<FileDescriptor> FdExchange::serve(const FileDescriptor& own) {
-  std::vector<FileDescriptor> files(static_cast<std::size_t>(world_size_));
-  std::vector<FileDescriptor> sockets(static_cast<std::size_t>(world_size_));
-  files[0] = FileDescriptor(fcntl(own.get(), F_DUPFD_CLOEXEC, 0));
-  for (int come = 1; come < world_size_;) {
-    wait_for(listener_, POLLIN, deadline_, "the other ranks of this host");
-    FileDescriptor socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket) fail("accept", errno);
-    if (!same_user(socket)) continue;  // a stranger
-    wait_for(socket, POLLIN, deadline_, "a rank's memory");
-    FileMessage message;
-    FileDescriptor file = message.receive(socket);
-    const int rank = message.rank();
-    if (rank < 1 || rank >= world_size_ || files[static_cast<std::size_t>(rank)]) fail("a rank came twice", EPROTO);
-    files[static_cast<std::size_t>(rank)] = std::move(file);
-    sockets[static_cast<std::size_t>(rank)] = std::move(socket);
-    ++come;
+void FdExchange::rank_0_is_out_of_reach() const {
+  throw CommError({.who = who(),
+                   .what = what(),
+                   .why = "rank 0 listens, and cannot be reached from here",
+                   .fix = "ranks of one host must share its network namespace; comm.backend=mpi does without"});
+}
+
+void FdExchange::open(milliseconds patience) {
+  if (world_size_ == 1) return;
+  if (rank_ == 0) {
+    socket_ = listen_at(name_, world_size_);
+    return;
   }
-  for (int to = 1; to < world_size_; ++to) {
-    for (int rank = 0; rank < world_size_; ++rank) {
-      FileMessage(rank).send(sockets[static_cast<std::size_t>(to)], files[static_cast<std::size_t>(rank)].get());
+  const Deadline until = Clock::now() + patience;
+  for (auto pause = milliseconds(1); !(socket_ = connect_to(name_)); pause = std::min(2 * pause, kLongestPause)) {
+    if (patience == milliseconds(0)) rank_0_is_out_of_reach();
+    if (Clock::now() >= until) timed_out(patience, "rank 0");
+    std::this_thread::sleep_for(pause);
+  }
+  send(socket_, {.kind = Message::Kind::hello, .rank = rank_, .world_size = world_size_, .member = self_});
+}
+
+Members FdExchange::exchange(const FileDescriptor& own) {
+  if (rank_ != 0) return ask(own);
+  try {
+    return serve(own);
+  } catch (const Error& error) {
+    tell_all(failure(error));
+    throw;
+  }
+}
+
+// Of rank 0, which must be a message of `kind`.
+Received FdExchange::answer(Message::Kind kind) {
+  if (!wait_for(socket_, deadline_ + kPatience, POLLIN)) timed_out(timeout_, "rank 0");
+  Received received = receive(socket_);
+  if (received.good && received.message.kind == kind) return received;
+  if (!received.good || received.message.kind != Message::Kind::failed) rank_is_gone(0);
+  throw PeerDied({.who = who(),
+                  .what = what(),
+                  .why = fmt::format("rank 0 gave up: {}", received.message.text.data()),
+                  .fix = "see the error of rank 0"},
+                 received.message.rank);
+}
+
+Members FdExchange::ask(const FileDescriptor& own) {
+  send(socket_, {.kind = Message::Kind::memory, .rank = rank_}, own.get());
+  Members all;
+  for (int rank = 0; rank < world_size_; ++rank) {
+    Received received = answer(Message::Kind::member);
+    all.members.push_back(received.message.member);
+    all.files.push_back(std::move(received.file));
+  }
+  send(socket_, {.kind = Message::Kind::received, .rank = rank_});
+  (void)answer(Message::Kind::done);
+  return all;
+}
+
+Members FdExchange::serve(const FileDescriptor& own) {
+  seats_[0].member = self_;
+  seats_[0].file = FileDescriptor(fcntl(own.get(), F_DUPFD_CLOEXEC, 0));
+  while (!missing().empty()) meet();
+  for (int rank = 1; rank < world_size_; ++rank) give_to(rank);
+  tell_all({.kind = Message::Kind::done});
+  Members all;
+  for (Seat& seat : seats_) {
+    all.members.push_back(seat.member);
+    all.files.push_back(std::move(seat.file));
+  }
+  return all;
+}
+
+std::vector<int> FdExchange::missing() const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < world_size_; ++rank) {
+    if (!seats_[static_cast<std::size_t>(rank)].file) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+// Waits until somebody connects, says something or goes, and deals with it.
+void FdExchange::meet() {
+  std::vector<pollfd> descriptors{{socket_.get(), POLLIN, 0}};
+  for (const FileDescriptor& newcomer : newcomers_) descriptors.push_back({newcomer.get(), POLLIN, 0});
+  for (const Seat& seat : seats_) descriptors.push_back({seat.socket.get(), POLLIN, 0});  // -1 is passed over
+  if (!wait_for(descriptors, deadline_)) {
+    timed_out(timeout_, fmt::format("rank{} {}", missing().size() == 1 ? "" : "s", fmt::join(missing(), ", ")));
+  }
+  auto next = descriptors.begin();
+  const bool somebody_connects = (next++)->revents != 0;
+  std::vector<FileDescriptor> silent;
+  for (FileDescriptor& newcomer : std::exchange(newcomers_, {})) {
+    if ((next++)->revents == 0) {
+      silent.push_back(std::move(newcomer));
+    } else {
+      admit(std::move(newcomer));
     }
   }
-  return files;
+  newcomers_ = std::move(silent);
+  for (int rank = 0; rank < world_size_; ++rank) {
+    if ((next++)->revents != 0) take_memory_of(rank);
+  }
+  if (!somebody_connects) return;
+  if (FileDescriptor newcomer = accept_from(socket_)) newcomers_.push_back(std::move(newcomer));
 }
 
-std::vector<FileDescriptor> FdExchange::ask(const FileDescriptor& own) {
-  const FileDescriptor socket = new_socket();
-  socklen_t length = 0;
-  const sockaddr_un address = address_of(name_, length);
-  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) fail("connect", errno);
-  if (!same_user(socket)) fail("the listener belongs to another user", EPERM);
-  FileMessage(rank_).send(socket, own.get());
-  std::vector<FileDescriptor> files(static_cast<std::size_t>(world_size_));
-  for (int i = 0; i < world_size_; ++i) {
-    wait_for(socket, POLLIN, deadline_, "rank 0 of this host");
-    FileMessage message;
-    FileDescriptor file = message.receive(socket);
-    const int rank = message.rank();
-    if (rank < 0 || rank >= world_size_) fail("recvmsg", EPROTO);
-    files[static_cast<std::size_t>(rank)] = std::move(file);
+// Hears who has connected. Who says nothing that a rank would say is left standing.
+void FdExchange::admit(FileDescriptor socket) {
+  const Received received = receive(socket);
+  const Message& hello = received.message;
+  if (!received.good || hello.kind != Message::Kind::hello) return;
+  const auto refuse = [&](const std::string& why) {
+    newcomers_.push_back(std::move(socket));  // it is told, too
+    throw UsageError({.who = who(),
+                      .what = what(),
+                      .why = why,
+                      .fix =
+                          "give every rank its own number (RANK), and all the same WORLD_SIZE; give two jobs that run "
+                          "at once different names (LOCKSTEP_RENDEZVOUS)"});
+  };
+  if (hello.world_size != world_size_) {
+    refuse(fmt::format("{} was started as one of {} ranks, rank 0 as one of {}", name_of(hello.rank, hello.member),
+                       hello.world_size, world_size_));
   }
-  return files;
+  if (hello.rank < 1 || hello.rank >= world_size_) return;
+  Seat& seat = seats_[static_cast<std::size_t>(hello.rank)];
+  if (seat.socket) {
+    refuse(fmt::format("{} and {} are the same rank", name_of(hello.rank, seat.member),
+                       name_of(hello.rank, hello.member)));
+  }
+  seat.socket = std::move(socket);
+  seat.member = hello.member;
+}
+
+void FdExchange::take_memory_of(int rank) {
+  Seat& seat = seats_[static_cast<std::size_t>(rank)];
+  Received received = receive(seat.socket);
+  if (!received.good || received.message.kind != Message::Kind::memory || !received.file) rank_is_gone(rank);
+  seat.file = std::move(received.file);
+}
+
+// One rank at a time: the kernel limits how many descriptors may be under way.
+void FdExchange::give_to(int rank) {
+  const FileDescriptor& socket = seats_[static_cast<std::size_t>(rank)].socket;
+  for (int of = 0; of < world_size_; ++of) {
+    const Seat& seat = seats_[static_cast<std::size_t>(of)];
+    if (!wait_for(socket, deadline_, POLLOUT)) timed_out(timeout_, fmt::format("rank {}", rank));
+    if (!send(socket, {.kind = Message::Kind::member, .rank = of, .member = seat.member}, seat.file.get())) {
+      rank_is_gone(rank);
+    }
+  }
+  if (!wait_for(socket, deadline_, POLLIN)) timed_out(timeout_, fmt::format("rank {}", rank));
+  if (!receive(socket).good) rank_is_gone(rank);
+}
+
+void FdExchange::tell_all(const Message& message) {
+  for (const Seat& seat : seats_) {
+    if (seat.socket) send(seat.socket, message);
+  }
+  for (const FileDescriptor& newcomer : newcomers_) send(newcomer, message);
 }
 
 }  // namespace lockstep::comm::shm

@@ -121,7 +121,8 @@ void HostGroup::throw_if_peer_died() {
   last_watch_ = now;
   const auto dead = watch_->dead_rank();
   if (!dead) return;
-  // What we wait for may be what it did last: the caller looks once more at what it has left.
+  // What it published before its end counts: the caller looks once more. (The others are gone as soon as a last barrier
+  // is done there, which may not be seen here yet.)
   if (!death_seen_) {
     death_seen_ = true;
     return;

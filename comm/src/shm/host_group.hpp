@@ -24,6 +24,7 @@ class HostGroup {
   [[nodiscard]] int rank() const noexcept { return rank_; }
   [[nodiscard]] int world_size() const noexcept { return static_cast<int>(peers_.size()); }
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept { return peers_; }
+  [[nodiscard]] bool oversubscribed() const noexcept { return oversubscribed_; }  // fewer CPUs than ranks
   [[nodiscard]] Arena& arena() noexcept { return *arena_; }
   [[nodiscard]] std::byte* memory_of(int rank, std::uint64_t offset) const noexcept {
     return mappings_[static_cast<std::size_t>(rank)]->at(offset);
@@ -67,7 +68,7 @@ class HostGroup {
   bool armed_ = false;                // our doorbell says that we sleep
   std::uint32_t seen_rings_ = 0;
   std::chrono::steady_clock::time_point last_watch_{};
-  bool death_seen_ = false;
+  bool death_seen_ = false;  // of some rank, once
 };
 
 }  // namespace lockstep::comm::shm

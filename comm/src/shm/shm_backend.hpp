@@ -64,6 +64,9 @@ class ShmBackend final : public Backend {
   [[nodiscard]] std::uint64_t reserve(std::size_t bytes);
   // What `owner` writes for `peer`.
   [[nodiscard]] Mailbox& mailbox(int owner, int peer) const noexcept;
+  [[nodiscard]] std::size_t eager_bytes() const noexcept {  // the same on every rank
+    return group_->oversubscribed() ? kSlotBytes : kEagerBytes;
+  }
   // Where a small contribution to call `index` lies.
   [[nodiscard]] std::byte* slot(int rank, std::uint64_t index) const noexcept {
     return of(rank).slots[index % kLines].data();

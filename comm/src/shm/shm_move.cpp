@@ -46,7 +46,7 @@ void ShmMove::prepare() {
 void ShmMove::fill_line(Line& line) {
   std::int64_t given = 0;
   for (const Range& block : moves_.outgoing) given = std::max(given, block.last);
-  if (most_bytes_ <= kEagerBytes) {
+  if (most_bytes_ <= backend_.eager_bytes()) {
     std::byte* const to = most_bytes_ <= kInlineBytes ? line.payload.data() : backend_.slot(rank(), index_);
     if (given > 0) std::memcpy(to, request_.input, bytes_of(given));
     return;
@@ -87,7 +87,7 @@ bool ShmMove::start_data() {
   if (most_bytes_ == 0) return true;
   find_blocks();
   const auto ranks = static_cast<std::size_t>(world_size());
-  if (most_bytes_ <= kEagerBytes) {
+  if (most_bytes_ <= backend_.eager_bytes()) {
     for (int peer = 0; peer < world_size(); ++peer) {
       const std::byte* const data =
           most_bytes_ <= kInlineBytes ? line_of(peer).payload.data() : backend_.slot(peer, index_);
@@ -97,8 +97,12 @@ bool ShmMove::start_data() {
   }
   direct_.assign(ranks, 1);
   for (int peer = 0; peer < world_size(); ++peer) {
-    direct_[static_cast<std::size_t>(peer)] = places_of(peer).shared != 0;
-    peers_reach_in_ = peers_reach_in_ || places_of(peer).shared != 0;
+    const auto p = static_cast<std::size_t>(peer);
+    const Places places = places_of(peer);
+    direct_[p] = places.shared != 0;
+    peers_reach_in_ = peers_reach_in_ || places.shared != 0;
+    if (direct_[p] && peer != rank())
+      backend_.group_->prepare(peer, places.inputs[0] + bytes_of(block_at_[p] + moves_.incoming[p].size()));
   }
   plan_chunks();  // before our own place is overruled: all ranks must come to the same number
   direct_[static_cast<std::size_t>(rank())] = 1;

@@ -31,7 +31,7 @@ void ShmReduction::prepare() {
 }
 
 void ShmReduction::fill_line(Line& line) {
-  if (most_bytes_ > kEagerBytes) {
+  if (most_bytes_ > backend_.eager_bytes()) {
     const Places places = own_places();
     std::memcpy(line.payload.data(), &places, sizeof places);
     if (places.shared == 0) copy_in_early();
@@ -62,7 +62,7 @@ Places ShmReduction::own_places() const {
 }
 
 bool ShmReduction::start_data() {
-  if (most_bytes_ <= kEagerBytes) {
+  if (most_bytes_ <= backend_.eager_bytes()) {
     if (gets_result(rank()) && most_bytes_ > 0) reduce_published();
     return true;
   }

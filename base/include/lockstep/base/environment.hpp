@@ -11,6 +11,9 @@ namespace lockstep {
 // The value of `name`, or nothing when unset or empty.
 [[nodiscard]] std::optional<std::string> environment_variable(const char* name);
 
+// This process's environment as NAME=VALUE, with `changes`: NAME=VALUE sets one, NAME alone leaves it out.
+[[nodiscard]] std::vector<std::string> environment_with(const std::vector<std::string>& changes);
+
 struct EnvironmentVariable {
   std::string name;
   std::string meaning;

@@ -20,7 +20,7 @@ struct RuntimeOptions {
   std::int64_t bucket_bytes = 25 << 20;       // of gradients reduced together; the first bucket holds at most 1 MiB
   std::int64_t checkpoint_every_steps = 200;  // 0: only at the end and on request
   std::int64_t log_every_steps = 10;
-  std::string comm_backend = "auto";  // started by a launcher: see MpiSession::world; else local
+  std::string comm_backend = "auto";  // started by a launcher: see Session::world; else local
   double timeout_seconds = 120;       // of every collective
   int intra_op_threads = 1;           // of LibTorch's kernels; bits depend on it, so it never follows from the ranks
   std::string reduce_order = "tree";  // tree or any

@@ -14,11 +14,11 @@ struct Program {
   std::function<void(Runtime&)> train;
 };
 
-// Runs `program` on every rank that a launcher started (mpirun, srun), or on threads (comm.backend=local), and returns
-// the exit code (base/error.hpp). Owns the order of set-up and teardown: options, MPI, signals, run folder, train,
-// close. An exception is printed once with rank and host, and takes the job down, so that no peer waits for ever. For
-// the duration SIGTERM, SIGUSR1 and SIGINT mean: save at the end of the step and leave with ExitCode::saved; a second
-// SIGINT kills.
+// Runs `program` on every rank that a launcher started (mpirun, srun; without MPI `lockstep run --no-mpi`, torchrun),
+// or on threads (comm.backend=local), and returns the exit code (base/error.hpp). Owns the order of set-up and
+// teardown: options, MPI, signals, run folder, train, close. An exception is printed once with rank and host, and takes
+// the job down, so that no peer waits for ever. For the duration SIGTERM, SIGUSR1 and SIGINT mean: save at the end of
+// the step and leave with ExitCode::saved; a second SIGINT kills.
 int run_program(int argc, char** argv, const std::function<Program()>& make_program);
 
 // The same for a struct of options with `void describe(lockstep::OptionList&)`.

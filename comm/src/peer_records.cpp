@@ -6,11 +6,9 @@
 
 #include <cstring>
 
-#include "../number_nodes.hpp"
 #include "lockstep/base/host.hpp"
-#include "mpi_check.hpp"
 
-namespace lockstep::comm::mpi {
+namespace lockstep::comm {
 namespace {
 
 std::int64_t pid_namespace() {
@@ -20,21 +18,12 @@ std::int64_t pid_namespace() {
 
 }  // namespace
 
-std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm) {
-  int rank = 0;
-  int size = 0;
+PeerRecord own_record() {
   PeerRecord own;
-  MPI_Comm_rank(comm, &rank);
-  MPI_Comm_size(comm, &size);
   std::strncpy(own.host, host_name().c_str(), HOST_NAME_MAX);
   own.pid = getpid();
   own.pid_namespace = pid_namespace();
-  own.node = rank;  // of the node's first rank, for now
-  check_setup(MPI_Bcast(&own.node, 1, MPI_INT32_T, 0, node_comm), "MPI_Bcast");
-  std::vector<PeerRecord> records(static_cast<std::size_t>(size));
-  check_setup(MPI_Allgather(&own, sizeof own, MPI_BYTE, records.data(), sizeof own, MPI_BYTE, comm), "MPI_Allgather");
-  number_nodes(records);
-  return records;
+  return own;
 }
 
 std::vector<Peer> peers_of(const std::vector<PeerRecord>& records) {
@@ -56,4 +45,4 @@ std::vector<int> watchable(const std::vector<PeerRecord>& records, int rank) {
   return ranks;
 }
 
-}  // namespace lockstep::comm::mpi
+}  // namespace lockstep::comm

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <limits.h>
-#include <mpi.h>
 
 #include <cstdint>
 #include <vector>
 
 #include "lockstep/comm/backend.hpp"
 
-namespace lockstep::comm::mpi {
+namespace lockstep::comm {
 
 // Where a rank runs, as ranks tell each other.
 struct PeerRecord {
@@ -20,12 +19,12 @@ struct PeerRecord {
   std::int32_t local_rank = 0;
 };
 
-// Collective over `comm`; `node_comm` are those of its ranks that share our node.
-[[nodiscard]] std::vector<PeerRecord> exchange_records(MPI_Comm comm, MPI_Comm node_comm);
+// Of this process; node and local rank are for the caller to fill in.
+[[nodiscard]] PeerRecord own_record();
 
 [[nodiscard]] std::vector<Peer> peers_of(const std::vector<PeerRecord>& records);
 
 // The ranks, other than `rank`, whose process ids mean the same here as there.
 [[nodiscard]] std::vector<int> watchable(const std::vector<PeerRecord>& records, int rank);
 
-}  // namespace lockstep::comm::mpi
+}  // namespace lockstep::comm
