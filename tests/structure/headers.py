@@ -42,7 +42,8 @@ def compile_alone(header, compiler, flags, folder):
 
 
 def main(root, compiler, library_flags, *left_out):
-    dirs = sorted({path for pattern in INCLUDE_DIRS for path in pathlib.Path(root).glob(pattern) if path.is_dir()})
+    dirs = sorted({path for pattern in INCLUDE_DIRS for path in pathlib.Path(root).glob(pattern)
+                   if path.is_dir() and not path.relative_to(root).parts[0].startswith(".")})  # .venv-… have headers, too
     headers = sorted(file.relative_to(path).as_posix() for path in dirs for file in path.rglob("*.hpp"))
     headers = [header for header in headers if header not in left_out]
     flags = ["-std=c++20", *(f"-I{path}" for path in dirs), *library_flags.split(";")]

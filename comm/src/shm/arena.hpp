@@ -60,7 +60,11 @@ struct MemorySource {
 // as it is allocated, so that peers map it once. Not thread-safe.
 class Arena {
  public:
+#ifdef __SANITIZE_THREAD__
+  static constexpr std::uint64_t kReserved = std::uint64_t{1} << 32;  // of what it leaves to programs, for many ranks
+#else
   static constexpr std::uint64_t kReserved = std::uint64_t{1} << 36;  // bytes of address space, not of memory
+#endif
   explicit Arena(const MemorySource& source = {});                    // Throws IoError.
 
   // 128-byte aligned, zeroed, touched here first. Lives as long as the arena. Throws IoError with the bytes that were
