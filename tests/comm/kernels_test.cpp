@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "comm/oracle.hpp"
@@ -131,6 +132,26 @@ float one_float16(std::uint16_t bits) {
 }
 
 // Every float16 summed with every power of two: widening, rounding to nearest even, overflow and denormals.
+TEST(Kernels, widen_and_narrow_every_16_bit_float_to_itself_with_every_instruction_set) {
+  std::vector<std::uint16_t> all(1 << 16);
+  std::iota(all.begin(), all.end(), std::uint16_t{0});
+  const auto elements = static_cast<std::int64_t>(all.size());
+  for (const KernelTable* const table : available_kernels()) {
+    for (const std::size_t type : {0U, 1U}) {  // float16, bfloat16
+      const std::uint16_t infinity = type == 0 ? 0x7c00 : 0x7f80;
+      const std::uint16_t nan = type == 0 ? 0x7e00 : 0x7fc0;
+      std::vector<float> wide(all.size());
+      std::vector<std::uint16_t> narrow(all.size());
+      table->widen[type](reinterpret_cast<const std::byte*>(all.data()), elements, wide.data());
+      table->narrow[type](wide.data(), elements, reinterpret_cast<std::byte*>(narrow.data()));
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const bool is_nan = (all[i] & 0x7fff) > infinity;
+        ASSERT_EQ(narrow[i], is_nan ? nan : all[i]) << table->name << ", type " << type;
+      }
+    }
+  }
+}
+
 TEST(Kernels, round_float16_sums_to_nearest_even) {
   std::vector<std::uint16_t> all(65536);
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i);

@@ -51,7 +51,10 @@ NodesOperation::NodesOperation(NodesParts& parts, const Request& request)
   Request agreement = request;
   agreement.agree_only = true;
   agreement_ = parts_.flat->start(agreement);
+  parts_.in_flight.push_back(this);
 }
+
+NodesOperation::~NodesOperation() { std::erase(parts_.in_flight, this); }
 
 void NodesOperation::enlist(std::size_t scratch_bytes) {
   std::uint64_t number = parts_.queue.enlist(pieces_.size(), scratch_bytes, *parts_.up);
@@ -120,6 +123,8 @@ std::vector<int> NodesOperation::missing() const {
       for (const int rank : call->missing()) ranks.push_back(world_rank(pieces_[i].stage, rank));
     }
   }
+  // Without calls of its own it waits for a call before it.
+  if (ranks.empty() && parts_.in_flight.front() != this) return parts_.in_flight.front()->missing();
   std::sort(ranks.begin(), ranks.end());
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
   return ranks;

@@ -11,6 +11,8 @@
 
 namespace lockstep::comm {
 
+class NodesOperation;
+
 // The communicators that a composition consists of, and where this rank is in them.
 struct NodesParts {
   NodeLayout layout;
@@ -20,6 +22,7 @@ struct NodesParts {
   std::unique_ptr<Backend> up, down;  // of this node's ranks
   std::unique_ptr<Backend> across;    // of the ranks with this local rank, by node; null from layout.slices() on
   PieceQueue queue{};
+  std::vector<const NodesOperation*> in_flight{};  // in the order of their start
 };
 
 // A part of a call that goes through the stages by itself.
@@ -36,6 +39,7 @@ struct Piece {
 // A call, cut into pieces whose stages overlap. First all ranks agree on it, over the communicator of all of them.
 class NodesOperation : public Operation {
  public:
+  ~NodesOperation() override;
   Advanced advance(std::chrono::steady_clock::time_point slice_end) final;
   [[nodiscard]] std::vector<int> missing() const final;
 

@@ -69,8 +69,8 @@ struct Channel {
   Notice notice;
   Census census;
   std::atomic<std::uint32_t> claims{0};  // rank 0's: how many ranks have reported a failure
-  std::array<std::array<std::byte, kSlotBytes>, kLines> slots;
-  std::array<std::array<std::byte, kCellBytes>, kCells> cells;
+  alignas(128) std::array<std::array<std::byte, kSlotBytes>, kLines> slots;
+  alignas(128) std::array<std::array<std::byte, kCellBytes>, kCells> cells;
 };
 
 // Asks for cache lines that are about to be written: one transfer, where reading them first would make two.
