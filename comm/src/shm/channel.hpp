@@ -13,6 +13,7 @@
 // owner's arena; peers reach it through their mapping of it.
 namespace lockstep::comm::shm {
 
+inline constexpr std::size_t kLineBytes = 64;  // of a cache line
 inline constexpr std::size_t kInlineBytes = 48;
 inline constexpr std::uint64_t kLines = 8;  // calls that may be published before the oldest is done
 // Contributions that are published with their line, in a slot. Where ranks share CPUs, waiting once instead of three

@@ -127,6 +127,38 @@ void ShmCall::publish(Counter Channel::*counter, std::uint64_t value) {
   backend_.group_->wake_peers();
 }
 
+std::byte* ShmCall::room_to_publish(Line& line, std::size_t bytes) const {
+  return bytes <= kInlineBytes ? line.payload.data() : backend_.slot(rank(), index_);
+}
+
+const std::byte* ShmCall::published_by(int peer, std::size_t bytes) const {
+  return bytes <= kInlineBytes ? line_of(peer).payload.data() : backend_.slot(peer, index_);
+}
+
+void ShmCall::plan_chunks(std::int64_t longest, std::size_t bytes_per_element) {
+  const auto line = static_cast<std::int64_t>(kLineBytes / element_bytes_);
+  chunk_size_ = std::max(static_cast<std::int64_t>(kCellBytes / bytes_per_element) / line * line, line);
+  chunks_ = (longest + chunk_size_ - 1) / chunk_size_;
+  base_ = backend_.chunks_;
+  backend_.chunks_ += static_cast<std::uint64_t>(chunks_);
+  copied_ = consumed_ = 0;
+}
+
+Range ShmCall::in_chunk(std::int64_t chunk, Range elements) const {
+  return {std::min(elements.first + chunk * chunk_size_, elements.last),
+          std::min(elements.first + (chunk + 1) * chunk_size_, elements.last)};
+}
+
+std::byte* ShmCall::cell(int peer, std::int64_t chunk) const {
+  return backend_.of(peer).cells[(base_ + static_cast<std::uint64_t>(chunk)) % kCells].data();
+}
+
+bool ShmCall::next_cell_is_free() const {
+  if (copied_ - consumed_ >= static_cast<std::int64_t>(kCells)) return false;
+  const std::uint64_t next = base_ + static_cast<std::uint64_t>(copied_) + 1;
+  return next <= kCells || peers_reached(&Channel::consumed, next - kCells);
+}
+
 std::vector<int> ShmCall::missing() const {
   std::vector<int> ranks;
   for (int peer = 0; peer < world_size(); ++peer) {

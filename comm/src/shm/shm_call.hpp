@@ -35,6 +35,18 @@ class ShmCall : public Operation {
   // Whether all ranks' `counter` is at least `value`; for peers.
   [[nodiscard]] bool peers_reached(Counter Channel::*counter, std::uint64_t value) const;
   void publish(Counter Channel::*counter, std::uint64_t value);
+  // What a rank has published with its line: in it, or in the slot beside it.
+  [[nodiscard]] const std::byte* published_by(int peer, std::size_t bytes) const;
+  [[nodiscard]] std::byte* room_to_publish(Line& line, std::size_t bytes) const;
+
+  // Chunks of a call go through rings of cells. All counts follow from the call, so that every rank has the same
+  // chunks: of `longest` elements, as many at a time as cells have room for `bytes_per_element`.
+  void plan_chunks(std::int64_t longest, std::size_t bytes_per_element);
+  [[nodiscard]] Range in_chunk(std::int64_t chunk, Range elements) const;  // those of `elements` that it has
+  [[nodiscard]] std::byte* cell(int peer, std::int64_t chunk) const;
+  // Whether the next chunk may be copied in: no rank needs what lies in its cell, and ours has been copied out of it.
+  [[nodiscard]] bool next_cell_is_free() const;
+
   [[nodiscard]] std::size_t bytes_of(std::int64_t elements) const noexcept {
     return static_cast<std::size_t>(elements) * element_bytes_;
   }
@@ -44,6 +56,10 @@ class ShmCall : public Operation {
   std::uint64_t index_ = 0;
   std::size_t element_bytes_ = 1;
   bool peers_reach_in_ = false;  // set by start_data(): wait until they have left
+  std::int64_t chunk_size_ = 1;  // elements
+  std::int64_t chunks_ = 0;
+  std::int64_t copied_ = 0, consumed_ = 0;  // chunks of this call
+  std::uint64_t base_ = 0;                  // chunks of the calls before
 
  private:
   enum class Phase { waiting_for_line, lines, data, leaving, done };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm_move.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -39,7 +37,7 @@ std::int64_t ShmMove::longest_block() const {
 
 void ShmMove::prepare() {
   moves_ = moves_of(request_, rank(), world_size());
-  own_part_at_ = rows_of(request_, world_size())[static_cast<std::size_t>(rank())].first;
+  if (!same_for_all()) own_part_at_ = rows_of(request_, world_size())[static_cast<std::size_t>(rank())].first;
   most_bytes_ = most_bytes();
 }
 
@@ -47,8 +45,7 @@ void ShmMove::fill_line(Line& line) {
   std::int64_t given = 0;
   for (const Range& block : moves_.outgoing) given = std::max(given, block.last);
   if (most_bytes_ <= backend_.eager_bytes()) {
-    std::byte* const to = most_bytes_ <= kInlineBytes ? line.payload.data() : backend_.slot(rank(), index_);
-    if (given > 0) std::memcpy(to, request_.input, bytes_of(given));
+    if (given > 0) std::memcpy(room_to_publish(line, most_bytes_), request_.input, bytes_of(given));
     return;
   }
   Places places;
@@ -86,16 +83,13 @@ void ShmMove::find_blocks() {
 bool ShmMove::start_data() {
   if (most_bytes_ == 0) return true;
   find_blocks();
-  const auto ranks = static_cast<std::size_t>(world_size());
   if (most_bytes_ <= backend_.eager_bytes()) {
     for (int peer = 0; peer < world_size(); ++peer) {
-      const std::byte* const data =
-          most_bytes_ <= kInlineBytes ? line_of(peer).payload.data() : backend_.slot(peer, index_);
-      pull(data, peer, {0, moves_.incoming[static_cast<std::size_t>(peer)].size()});
+      pull(published_by(peer, most_bytes_), peer, {0, moves_.incoming[static_cast<std::size_t>(peer)].size()});
     }
     return true;
   }
-  direct_.assign(ranks, 1);
+  direct_.resize(static_cast<std::size_t>(world_size()));
   for (int peer = 0; peer < world_size(); ++peer) {
     const auto p = static_cast<std::size_t>(peer);
     const Places places = places_of(peer);
@@ -104,7 +98,9 @@ bool ShmMove::start_data() {
     if (direct_[p] && peer != rank())
       backend_.group_->prepare(peer, places.inputs[0] + bytes_of(block_at_[p] + moves_.incoming[p].size()));
   }
-  plan_chunks();  // before our own place is overruled: all ranks must come to the same number
+  const std::size_t copies = same_for_all() ? 1 : static_cast<std::size_t>(world_size());
+  plan_chunks(longest_staged(),
+              element_bytes_ * copies);  // before our own place is overruled: all ranks must come to the same number
   direct_[static_cast<std::size_t>(rank())] = 1;
   pulled_ = 0;
   position_ = 0;
@@ -144,32 +140,20 @@ Advanced ShmMove::pull_until(std::chrono::steady_clock::time_point slice_end) {
   return Advanced::fully;
 }
 
-void ShmMove::plan_chunks() {
-  const std::size_t per_element = element_bytes_ * static_cast<std::size_t>(same_for_all() ? 1 : world_size());
-  const auto line = static_cast<std::int64_t>(64 / element_bytes_);
-  chunk_size_ = std::max(static_cast<std::int64_t>(kCellBytes / per_element) / line * line, line);
+std::int64_t ShmMove::longest_staged() const {
   std::int64_t longest = 0;
   for (int peer = 0; peer < world_size(); ++peer) {
     if (!direct_[static_cast<std::size_t>(peer)])
       longest = std::max(longest, static_cast<std::int64_t>(places_of(peer).inputs[1]));
   }
-  chunks_ = (longest + chunk_size_ - 1) / chunk_size_;
-  base_ = backend_.chunks_;
-  backend_.chunks_ += static_cast<std::uint64_t>(chunks_);
-  copied_ = consumed_ = 0;
-}
-
-std::byte* ShmMove::cell(int peer, std::int64_t chunk) const {
-  return backend_.of(peer).cells[(base_ + static_cast<std::uint64_t>(chunk)) % kCells].data();
+  return longest;
 }
 
 Advanced ShmMove::staged_until(std::chrono::steady_clock::time_point slice_end) {
   auto advanced = Advanced::not_yet;
   for (bool moved = true; moved && consumed_ < chunks_;) {
     moved = false;
-    const std::uint64_t next = base_ + static_cast<std::uint64_t>(copied_) + 1;
-    if (copied_ < chunks_ && copied_ - consumed_ < static_cast<std::int64_t>(kCells) &&
-        (next <= kCells || peers_reached(&Channel::consumed, next - kCells))) {
+    if (copied_ < chunks_ && next_cell_is_free()) {
       copy_in(copied_);
       publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
       moved = true;
@@ -190,9 +174,7 @@ void ShmMove::copy_in(std::int64_t chunk) {
   std::byte* const start = cell(rank(), chunk);
   for (int peer = 0; peer < world_size(); ++peer) {
     if (peer == rank()) continue;
-    const Range block = moves_.outgoing[static_cast<std::size_t>(peer)];
-    const Range part{std::min(block.first + chunk * chunk_size_, block.last),
-                     std::min(block.first + (chunk + 1) * chunk_size_, block.last)};
+    const Range part = in_chunk(chunk, moves_.outgoing[static_cast<std::size_t>(peer)]);
     if (part.empty()) continue;
     std::byte* const to = start + (same_for_all() ? 0 : bytes_of(peer * chunk_size_));
     std::memcpy(to, request_.input + bytes_of(part.first), bytes_of(part.size()));
@@ -203,9 +185,7 @@ void ShmMove::copy_in(std::int64_t chunk) {
 void ShmMove::copy_out(std::int64_t chunk) {
   for (int peer = 0; peer < world_size(); ++peer) {
     if (direct_[static_cast<std::size_t>(peer)]) continue;
-    const Range block = moves_.incoming[static_cast<std::size_t>(peer)];
-    const Range part{std::min(block.first + chunk * chunk_size_, block.last),
-                     std::min(block.first + (chunk + 1) * chunk_size_, block.last)};
+    const Range part = in_chunk(chunk, moves_.incoming[static_cast<std::size_t>(peer)]);
     if (part.empty()) continue;
     const std::byte* const from = cell(peer, chunk) + (same_for_all() ? 0 : bytes_of(rank() * chunk_size_));
     std::memcpy(request_.output + bytes_of(part.first), from, bytes_of(part.size()));

@@ -32,23 +32,18 @@ class ShmMove final : public ShmCall {
   void pull(const std::byte* data, int peer, Range part);
 
   [[nodiscard]] Advanced pull_until(std::chrono::steady_clock::time_point slice_end);
-  void plan_chunks();
+  [[nodiscard]] std::int64_t longest_staged() const;  // of all blocks that go through cells
   [[nodiscard]] Advanced staged_until(std::chrono::steady_clock::time_point slice_end);
   void copy_in(std::int64_t chunk);
   void copy_out(std::int64_t chunk);
-  [[nodiscard]] std::byte* cell(int peer, std::int64_t chunk) const;
 
   Moves moves_;
   std::vector<std::int64_t> block_at_;  // by rank: where in its input what it sends to us begins, in elements
-  std::int64_t own_part_at_ = 0;        // in a root's list of parts
+  std::int64_t own_part_at_ = 0;        // in a list of everybody's parts, where senders have one
   std::size_t most_bytes_ = 0;
   std::vector<char> direct_;  // by rank: its input can be read in place (always: ours)
   int pulled_ = 0;            // direct senders that we are done with, counted from our rank
   std::int64_t position_ = 0;
-  std::int64_t chunk_size_ = 1;  // elements
-  std::int64_t chunks_ = 0;
-  std::int64_t copied_ = 0, consumed_ = 0;  // chunks of this call
-  std::uint64_t base_ = 0;                  // chunks of the calls before
 };
 
 }  // namespace lockstep::comm::shm

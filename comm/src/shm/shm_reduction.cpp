@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
 // Through cells, where ranks disturb each other less than in each other's memory, slices begin at lines.
-constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -38,7 +37,7 @@ void ShmReduction::fill_line(Line& line) {
     return;
   }
   if (most_bytes_ == 0) return;
-  std::byte* to = most_bytes_ <= kInlineBytes ? line.payload.data() : backend_.slot(rank(), index_);
+  std::byte* to = room_to_publish(line, most_bytes_);
   for (const Partial& partial : partials_) {
     std::memcpy(to, partial.data, contribution_bytes_);
     to += contribution_bytes_;
@@ -69,7 +68,7 @@ bool ShmReduction::start_data() {
   zero_copy_ = true;
   for (int peer = 0; zero_copy_ && peer < world_size(); ++peer) zero_copy_ = places_of(peer).shared != 0;
   if (!zero_copy_) {
-    if (!planned_early_) plan_chunks();
+    if (!planned_early_) plan_rows();
     return false;
   }
   for (int peer = 0; peer < world_size(); ++peer) {
@@ -89,7 +88,7 @@ void ShmReduction::reduce_published() {
   const Range wanted = rows_[is(Kind::reduce_scatter) ? static_cast<std::size_t>(rank()) : 0];
   inputs_.clear();
   for (int peer = 0; peer < world_size(); ++peer) {
-    const std::byte* data = most_bytes_ <= kInlineBytes ? line_of(peer).payload.data() : backend_.slot(peer, index_);
+    const std::byte* data = published_by(peer, most_bytes_);
     for (int i = 0; i < plan_->partials_of[static_cast<std::size_t>(peer)]; ++i, data += contribution_bytes_)
       inputs_.push_back(data + bytes_of(wanted.first));
   }
@@ -116,13 +115,12 @@ Advanced ShmReduction::zero_copy_until(std::chrono::steady_clock::time_point sli
       for (int i = 0; i < plan_->partials_of[static_cast<std::size_t>(peer)]; ++i) {
         inputs_.push_back(memory_of(peer, places.inputs[static_cast<std::size_t>(i)]) + bytes_of(position_));
       }
-      const bool gets_copy = is(Kind::all_reduce) ? peer != rank() : is(Kind::reduce) && peer == call.root;
-      if (gets_copy) copies_.push_back(memory_of(peer, places.output) + bytes_of(position_));
+      if (is(Kind::all_reduce) && peer != rank())
+        copies_.push_back(memory_of(peer, places.output) + bytes_of(position_));
     }
     std::byte* output = nullptr;
     if (is(Kind::reduce)) {
-      output = copies_.front();
-      copies_.clear();
+      output = memory_of(call.root, places_of(call.root).output) + bytes_of(position_);
     } else {
       output = request_.output + bytes_of(is(Kind::reduce_scatter) ? position_ - slice_.first : position_);
     }

@@ -32,11 +32,8 @@ class ShmReduction final : public ShmCall {
 
   [[nodiscard]] Advanced zero_copy_until(std::chrono::steady_clock::time_point slice_end);
 
-  void plan_chunks();
+  void plan_rows();  // their chunks
   [[nodiscard]] Advanced staged_until(std::chrono::steady_clock::time_point slice_end);
-  [[nodiscard]] Range in_chunk(std::int64_t chunk, int row) const;  // elements of a row, or of the whole
-  [[nodiscard]] std::byte* cell(int peer, std::int64_t chunk) const;
-  [[nodiscard]] bool cell_is_free(std::int64_t chunk) const;
   void copy_in_early();
   void copy_in(std::int64_t chunk);
   void reduce_chunk(std::int64_t chunk);
@@ -55,10 +52,7 @@ class ShmReduction final : public ShmCall {
   bool planned_early_ = false;  // the chunks, before the line was published
   Range slice_{};               // zero-copy: the elements of the input that this rank works on
   std::int64_t position_ = 0;
-  std::int64_t chunk_size_ = 1;  // elements
-  std::int64_t chunks_ = 0;
-  std::int64_t copied_ = 0, reduced_ = 0, consumed_ = 0;  // chunks of this call
-  std::uint64_t base_ = 0;                                // chunks of the calls before
+  std::int64_t reduced_ = 0;  // chunks of this call
 };
 
 }  // namespace lockstep::comm::shm

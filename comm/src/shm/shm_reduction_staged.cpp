@@ -13,27 +13,11 @@ constexpr std::size_t kAheadBytes = 1 << 10;
 
 }  // namespace
 
-// All counts follow from the call, so that every rank has the same chunks.
-void ShmReduction::plan_chunks() {
-  std::size_t bytes_per_element = element_bytes_ * static_cast<std::size_t>(plan_->most_partials) * rows_.size();
+void ShmReduction::plan_rows() {
   std::int64_t longest = 0;
   for (const Range& row : rows_) longest = std::max(longest, row.size());
-  const auto line = static_cast<std::int64_t>(64 / element_bytes_);
-  chunk_size_ = std::max(static_cast<std::int64_t>(kCellBytes / bytes_per_element) / line * line, line);
-  chunks_ = (longest + chunk_size_ - 1) / chunk_size_;
-  base_ = backend_.chunks_;
-  backend_.chunks_ += static_cast<std::uint64_t>(chunks_);
-  copied_ = reduced_ = consumed_ = 0;
-}
-
-Range ShmReduction::in_chunk(std::int64_t chunk, int row) const {
-  const Range whole = rows_[static_cast<std::size_t>(row)];
-  return {std::min(whole.first + chunk * chunk_size_, whole.last),
-          std::min(whole.first + (chunk + 1) * chunk_size_, whole.last)};
-}
-
-std::byte* ShmReduction::cell(int peer, std::int64_t chunk) const {
-  return backend_.of(peer).cells[(base_ + static_cast<std::uint64_t>(chunk)) % kCells].data();
+  plan_chunks(longest, element_bytes_ * static_cast<std::size_t>(plan_->most_partials) * rows_.size());
+  reduced_ = 0;
 }
 
 // A chunk's cells: each rank copies in, reduces its slice in everybody's cells and leaves the result there; then each
@@ -42,7 +26,7 @@ Advanced ShmReduction::staged_until(std::chrono::steady_clock::time_point slice_
   auto advanced = Advanced::not_yet;
   for (bool moved = true; moved;) {
     moved = false;
-    if (copied_ < chunks_ && copied_ - consumed_ < static_cast<std::int64_t>(kCells) && cell_is_free(copied_)) {
+    if (copied_ < chunks_ && next_cell_is_free()) {
       copy_in(copied_);
       publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
       moved = true;
@@ -69,17 +53,11 @@ Advanced ShmReduction::staged_until(std::chrono::steady_clock::time_point slice_
 // Where no earlier call is in flight, the first chunk is there as soon as the line is: a wait less.
 void ShmReduction::copy_in_early() {
   if (backend_.finished_ != index_) return;
-  plan_chunks();
+  plan_rows();
   planned_early_ = true;
-  if (!cell_is_free(0)) return;
+  if (!next_cell_is_free()) return;
   copy_in(0);
   publish(&Channel::copied, base_ + static_cast<std::uint64_t>(++copied_));
-}
-
-// Whether no rank needs what lies in the cell of `chunk`; ours has been copied out of it.
-bool ShmReduction::cell_is_free(std::int64_t chunk) const {
-  const std::uint64_t next = base_ + static_cast<std::uint64_t>(chunk) + 1;
-  return next <= kCells || peers_reached(&Channel::consumed, next - kCells);
 }
 
 // Layout of a cell: [partial][row][element of the chunk]; in reduce_scatter there is a row for each rank, else one.
@@ -91,7 +69,7 @@ void ShmReduction::copy_in(std::int64_t chunk) {
     for (int peer = 0; peer < world_size(); ++peer) {
       if (peer == rank()) continue;  // of our own slice only we have need, and we have it
       const int row = scatter ? peer : 0;
-      const Range here = in_chunk(chunk, row);
+      const Range here = in_chunk(chunk, rows_[static_cast<std::size_t>(row)]);
       const Range part = scatter ? here : slice_of(peer, here);
       std::byte* const to = start + (i * rows_.size() + static_cast<std::size_t>(row)) * row_bytes;
       std::memcpy(to + bytes_of(part.first - here.first), partials_[i].data + bytes_of(part.first),
@@ -104,7 +82,7 @@ void ShmReduction::reduce_chunk(std::int64_t chunk) {
   const Call& call = request_.call;
   const bool scatter = is(Kind::reduce_scatter);
   const int row = scatter ? rank() : 0;
-  const Range here = in_chunk(chunk, row);
+  const Range here = in_chunk(chunk, rows_[static_cast<std::size_t>(row)]);
   const Range part = scatter ? here : slice_of(rank(), here);
   const std::size_t row_bytes = bytes_of(chunk_size_);
   inputs_.clear();
@@ -134,7 +112,7 @@ void ShmReduction::reduce_chunk(std::int64_t chunk) {
 
 void ShmReduction::copy_out(std::int64_t chunk) {
   if (is(Kind::reduce_scatter) || !gets_result(rank())) return;
-  const Range here = in_chunk(chunk, 0);
+  const Range here = in_chunk(chunk, rows_.front());
   for (int peer = 0; peer < world_size(); ++peer) {
     if (peer == rank()) continue;
     const Range part = slice_of(peer, here);
