@@ -11,7 +11,6 @@ namespace lockstep::comm::shm {
 namespace {
 
 constexpr std::size_t kSliceBytes = 64 << 10;  // between two looks at the clock
-// Through cells, where ranks disturb each other less than in each other's memory, slices begin at lines.
 
 }  // namespace
 
@@ -99,6 +98,7 @@ Advanced ShmReduction::move_until(std::chrono::steady_clock::time_point slice_en
   return zero_copy_ ? zero_copy_until(slice_end) : staged_until(slice_end);
 }
 
+// Through cells, where ranks disturb each other less than in each other's memory, slices begin at lines.
 Range ShmReduction::slice_of(int rank, Range elements) const {
   return comm::slice_of(elements, world_size(), rank, (zero_copy_ ? kPageBytes : kLineBytes) / element_bytes_);
 }
