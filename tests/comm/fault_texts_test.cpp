@@ -212,7 +212,8 @@ TEST(FaultTexts, of_a_limit_on_file_sizes_name_the_limit) {
     setrlimit(RLIMIT_FSIZE, &limit);
     const ErrorText text = text_of<IoError>([] { comm::shm::Arena arena; });
     const bool right =
-        ::testing::Value(text, says("shared memory", HasSubstr("1048576 bytes here (RLIMIT_FSIZE) and 68719476736"),
+        ::testing::Value(text, says("shared memory", HasSubstr("1048576 bytes here (RLIMIT_FSIZE) and " +
+                                                               std::to_string(comm::shm::Arena::kReserved)),
                                     HasSubstr("ulimit -f unlimited")));
     _exit(right ? 0 : 1);
   }
