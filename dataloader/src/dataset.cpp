@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <deque>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "convert.hpp"
 #include "lockstep/base/error.hpp"
 #include "shard.hpp"
+#include "shard_cache.hpp"
 #include "shard_index.hpp"
 
 namespace lockstep {
@@ -44,10 +44,15 @@ class ShardedDataset final : public Dataset {
   ShardedDataset(std::filesystem::path folder, ShardIndex index)
       : folder_(std::move(folder)),
         fingerprint_(fingerprint_of(index)),
-        index_(with_ordered_fields(folder_, std::move(index))) {
+        index_(with_ordered_fields(folder_, std::move(index))),
+        store_(open_store(folder_.string())),
+        shards_(index_.shards.size(), 0, [this](std::size_t shard) {
+          const auto& entry = index_.shards[shard];
+          return open_shard(store_->open(entry.file), true, entry, index_.fields);
+        }) {
     std::int64_t end = 0;
     for (const auto& entry : index_.shards) {
-      shards_.emplace_back(folder_ / entry.file, entry, index_.fields);
+      check_size(*store_->open(entry.file), entry);
       ends_.push_back(end += entry.samples);
     }
   }
@@ -61,7 +66,7 @@ class ShardedDataset final : public Dataset {
 
  private:
   struct Location {
-    const Shard& shard;
+    std::size_t shard;
     std::int64_t row;
   };
 
@@ -71,7 +76,7 @@ class ShardedDataset final : public Dataset {
                         .why = fmt::format("it has {} samples", index_.samples)});
     }
     const auto shard = static_cast<std::size_t>(std::ranges::upper_bound(ends_, sample) - ends_.begin());
-    return {shards_[shard], sample - (ends_[shard] - index_.shards[shard].samples)};
+    return {shard, sample - (ends_[shard] - index_.shards[shard].samples)};
   }
 
   // [samples, …]: each sample goes straight from the mapped file to its place in the tensor.
@@ -88,7 +93,7 @@ class ShardedDataset final : public Dataset {
     const auto elements = from_bytes / static_cast<std::int64_t>(size_of(schema.dtype));
     for (const auto index : indices) {
       const auto [shard, row] = locate(index);
-      convert(shard.payload(field) + row * from_bytes, to, elements, static_cast<float>(schema.scale),
+      convert(shards_.get(shard)->payloads[field] + row * from_bytes, to, elements, static_cast<float>(schema.scale),
               static_cast<float>(schema.offset));
       to += elements * static_cast<std::int64_t>(size_of(schema.delivered));
     }
@@ -98,8 +103,9 @@ class ShardedDataset final : public Dataset {
   const std::filesystem::path folder_;
   const std::string fingerprint_;
   const ShardIndex index_;
+  const std::shared_ptr<const BlobStore> store_;
   std::vector<std::int64_t> ends_;  // of each shard: one past its last sample
-  std::deque<Shard> shards_;        // a Shard cannot move
+  mutable ShardCache<Shard> shards_;
 };
 
 }  // namespace
