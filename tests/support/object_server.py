@@ -13,6 +13,7 @@ import os
 import pathlib
 import random
 import select
+import socketserver
 import sys
 import threading
 import time
@@ -208,6 +209,10 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)  # without asking a name server for a name of the loopback
+        self.server_name, self.server_port = self.server_address
+
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):  # a client may go when it likes
             super().handle_error(request, client_address)
@@ -221,9 +226,10 @@ def main():
     Handler.log_lock = threading.Lock()
     with open(options.log, "a", encoding="utf-8") as Handler.log, Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(server.server_address[1], flush=True)
+        sys.stdout.write(f"{server.server_address[1]}\n")
+        sys.stdout.flush()
         sys.stdin.read()
-        server.shutdown()
+        os._exit(0)  # with connections open
 
 
 if __name__ == "__main__":
