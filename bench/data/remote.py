@@ -4,24 +4,47 @@ cap, latency, HTTP 500 and stalls, and says which part of the cap came through. 
 """
 
 import argparse
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LOCKSTEP_BIN", ROOT / "build/release/bin"))
 SHARD_BYTES = 64 << 20
 
 
-def serve(folder, options):
-    faults = {"latency": options.latency, "bandwidth": options.bandwidth, "error": options.error, "stall": options.stall,
-              "seed": 1}
+@contextlib.contextmanager
+def server(folder, options, **faults):
+    """The address of a server on the files in folder/root."""
+    faults |= {"latency": options.latency, "bandwidth": options.bandwidth, "seed": 1}
     command = [sys.executable, ROOT / "tests/support/object_server.py", folder / "root", folder / "log"]
     command += [word for name, value in faults.items() for word in (f"--{name}", str(value))]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+
+
+def plain(options):
+    """Bytes per second that 16 plain downloads at a time get from the same server without faults."""
+    def download(url):
+        with urllib.request.urlopen(url) as answer:
+            while answer.readinto(bytearray(1 << 20)):
+                pass
+
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, concurrent.futures.ThreadPoolExecutor(16) as pool:
+        folder = pathlib.Path(name)
+        make_shards(folder / "root", 16)
+        with server(folder, options) as url:
+            begin = time.monotonic()
+            list(pool.map(download, [f"{url}/shard-{shard:05}.bin" for shard in range(16)]))
+            return 16 * SHARD_BYTES / (time.monotonic() - begin)
 
 
 def make_shards(root, shards):
@@ -36,15 +59,9 @@ def case(threads, options):
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = pathlib.Path(name)
         make_shards(folder / "root", options.shards)
-        server = serve(folder, options)
-        try:
-            port = int(server.stdout.readline())
-            words = [f"http://127.0.0.1:{port}", folder / "root", folder / "cache", options.cache, options.timeout_ms,
-                     threads, options.shards]
+        with server(folder, options, error=options.error, stall=options.stall) as url:
+            words = [url, folder / "root", folder / "cache", options.cache, options.timeout_ms, threads, options.shards]
             result = subprocess.run([BIN / "bench_remote", *map(str, words)], stdout=subprocess.PIPE, check=False)
-        finally:
-            server.stdin.close()
-            server.wait()
         requests = sum(line.startswith("GET") for line in (folder / "log").read_text(encoding="utf-8").splitlines())
     result.check_returncode()
     return json.loads(result.stdout) | {"requests": requests}
@@ -57,12 +74,14 @@ def main():
     parser.add_argument("--error", type=float, default=0.05, help="part of the requests answered with HTTP 500")
     parser.add_argument("--stall", type=float, default=0.01, help="part of the bodies that stop half-way")
     parser.add_argument("--timeout-ms", type=int, default=1000)
-    parser.add_argument("--cache", type=int, default=1 << 30, help="bytes")
+    parser.add_argument("--cache", type=int, default=2 << 30, help="bytes")
     parser.add_argument("--shards", type=int, default=40, help="of 64 MiB")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--folder", help="where shards and cache go; a local disk")
     options = parser.parse_args()
     passed = True
+    limit = plain(options)
+    print(f"plain downloads: {limit / 1e6:.0f} MB/s, {limit / options.bandwidth:.1%} of the link")
     print("threads  MB/s  of the link  seconds  cache at most  requests")
     for threads in options.threads:
         result = case(threads, options)

@@ -54,7 +54,7 @@ class Link:
         if not self.bandwidth:
             return
         with self.lock:
-            begin = max(self.free_at, time.monotonic() - 0.02)  # a burst of 20 ms at most
+            begin = max(self.free_at, time.monotonic() - 0.1)  # a burst of 0.1 s, as a busy host makes threads late
             self.free_at = begin + size / self.bandwidth
             pause = self.free_at - time.monotonic()
         if pause > 0:

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -79,6 +81,12 @@ class Cache {
   void remember(std::shared_ptr<const Piece> piece);
   [[nodiscard]] std::uint64_t pieces() const noexcept { return limit_ / kPieceBytes; }  // how many there is room for
 
+  // Pieces that this process has fetched ahead and not used. With more of them than an eighth of the cache, what is
+  // used would push out what is not used yet.
+  [[nodiscard]] bool may_go_ahead() const noexcept { return ahead_ < std::max<std::uint64_t>(pieces() / 8, 1); }
+  void count_ahead() noexcept { ++ahead_; }
+  void count_used() noexcept { --ahead_; }
+
  private:
   class Locked;
   [[nodiscard]] bool reserve(std::uint64_t bytes);
@@ -90,6 +98,7 @@ class Cache {
   const std::uint64_t limit_;
   FileDescriptor lock_file_;  // holds how many bytes are taken, rather too many than too few
   std::mutex mutex_;          // flock does not tell threads apart
+  std::atomic<std::uint64_t> ahead_ = 0;
   std::mutex remembered_mutex_;
   std::deque<std::shared_ptr<const Piece>> remembered_;  // guarded by it
 };

@@ -35,24 +35,27 @@ struct Fetcher::Job {
 namespace {
 
 constexpr std::size_t kConnections = 16;
+constexpr std::size_t kDoubles = 4;  // more, for second requests
 constexpr milliseconds kFirstBackoff{200};
 constexpr milliseconds kLongestBackoff{20'000};
 constexpr milliseconds kLongestRetryAfter{60'000};
 
-// How long a range takes here, of late.
-class Durations {
+// The longest wait for bytes within a range, of late: how soon one that hangs can be told. The whole duration would not
+// do, because it changes with how many requests share the link.
+class Waits {
  public:
-  void add(Clock::duration duration) {
-    recent_[count_++ % recent_.size()] = duration;
+  void add(Clock::duration longest) {
+    recent_[count_++ % recent_.size()] = longest;
     if (count_ < recent_.size()) return;
     auto sorted = recent_;
     const auto p95 = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() * 95 / 100);
     std::nth_element(sorted.begin(), p95, sorted.end());
-    far_longer_ = 3 * *p95;
+    far_longer_ = std::max<Clock::duration>(3 * *p95, kLeast);
   }
-  [[nodiscard]] bool far_longer(Clock::duration duration) const { return duration > far_longer_; }
+  [[nodiscard]] bool far_longer(Clock::duration wait) const { return wait > far_longer_; }
 
  private:
+  static constexpr milliseconds kLeast{100};
   std::array<Clock::duration, 32> recent_{};
   std::size_t count_ = 0;
   Clock::duration far_longer_ = Clock::duration::max();  // until there is something to compare with
@@ -182,7 +185,7 @@ class Fetcher::Loop {
 
   void finish(CURL* handle, CURLcode code) {
     const auto one = take(handle);
-    if (code == CURLE_OK && one.job->request.bytes > 0) durations_.add(Clock::now() - one.transfer->started());
+    if (code == CURLE_OK && one.job->request.bytes > 0) waits_.add(one.transfer->longest_wait());
     settle(one.job, one.transfer->judge(code));
   }
 
@@ -214,7 +217,7 @@ class Fetcher::Loop {
                     .fix = verdict.fix});
   }
 
-  // Gives up what has stalled and doubles what takes far longer than usual.
+  // Gives up what has stalled, and asks a second time for what hangs for far longer than is usual.
   void watch() {
     const auto now = Clock::now();
     std::vector<CURL*> stalled;
@@ -223,7 +226,7 @@ class Fetcher::Loop {
       if (now - one.transfer->last_byte() > options_.timeout) {
         stalled.push_back(one.transfer->handle());
       } else if (!one.job->doubled && one.job->request.bytes > 0 &&
-                 durations_.far_longer(now - one.transfer->started())) {
+                 waits_.far_longer(now - one.transfer->last_byte())) {
         slow.push_back(one.job);
       }
     }
@@ -231,13 +234,12 @@ class Fetcher::Loop {
       // Settling one may have taken its double away.
       const auto is_this = [&](const Running& one) { return one.transfer->handle() == handle; };
       if (std::ranges::none_of(running_, is_this)) continue;
-      settle(take(handle).job,
-             {.kind = Verdict::Kind::again,
-              .why = fmt::format("no byte came for {:.1f} s", static_cast<double>(options_.timeout.count()) / 1e3),
-              .fix = "check network and server; raise the timeout if they are only slow"});
+      const auto seconds = static_cast<double>(options_.timeout.count()) / 1e3;
+      settle(take(handle).job, failure(Verdict::Kind::again, fmt::format("no byte came for {:.1f} s", seconds),
+                                       "check network and server; raise the timeout if they are only slow"));
     }
     for (const auto& job : slow) {
-      if (running_.size() >= kConnections || job->running == 0) continue;
+      if (running_.size() >= kConnections + kDoubles || job->running == 0) continue;
       job->doubled = true;
       add_transfer(job);
     }
@@ -260,7 +262,7 @@ class Fetcher::Loop {
   // The thread's own.
   std::vector<Running> running_;
   std::vector<std::shared_ptr<Job>> later_;  // failed, to be begun again
-  Durations durations_;
+  Waits waits_;
   std::uint64_t random_ = static_cast<std::uint64_t>(::getpid());
   std::thread thread_;
 };

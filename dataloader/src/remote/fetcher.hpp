@@ -35,7 +35,7 @@ struct Response {
 };
 
 // One thread that has up to 16 requests under way over kept connections, repeats what fails for reasons that pass, and
-// asks a second time for what takes far longer than usual. Thread-safe.
+// asks a second time for what hangs for far longer than usual. Thread-safe.
 class Fetcher {
  public:
   // Called once, on the fetcher's thread: with a response, or with null and what fetch() would throw. Must not own the

@@ -38,12 +38,24 @@ PieceTable::PieceTable(Request whole, const std::string& id, std::uint64_t size,
       cache_(std::move(cache)),
       patience_(patience) {}
 
+PieceTable::~PieceTable() {
+  for (auto& [index, entry] : entries_) set_ahead(entry, false);
+}
+
+// The caller holds the lock.
+void PieceTable::set_ahead(Entry& entry, bool ahead) {
+  if (entry.ahead == ahead) return;
+  entry.ahead = ahead;
+  ahead ? cache_->count_ahead() : cache_->count_used();
+}
+
 std::shared_ptr<const Piece> PieceTable::get(Fetcher& fetcher, std::uint64_t index) {
   std::shared_ptr<Coming> coming;
   bool ours = false;
   {
     const std::lock_guard lock(mutex_);
     auto& entry = entries_[index];
+    set_ahead(entry, false);
     if (auto piece = entry.piece.lock()) return piece;
     ours = entry.coming == nullptr;
     if (ours) entry.coming = std::make_shared<Coming>();
@@ -81,7 +93,7 @@ void PieceTable::bring(Fetcher& fetcher, std::uint64_t index, const std::shared_
   }
 }
 
-void PieceTable::begin(Fetcher& fetcher, std::uint64_t index) {
+bool PieceTable::begin(Fetcher& fetcher, std::uint64_t index) {
   const auto name = file_name(index);
   const auto needed = [&] {
     const auto& entry = entries_[index];
@@ -89,17 +101,21 @@ void PieceTable::begin(Fetcher& fetcher, std::uint64_t index) {
   };
   {
     const std::lock_guard lock(mutex_);
-    if (!needed()) return;
+    if (!needed()) return true;
   }
+  if (!cache_->may_go_ahead()) return false;
   auto claim = cache_->claim(name, bytes_of(index));
-  if (claim.kind() != Claim::Kind::mine) return;
+  if (claim.kind() != Claim::Kind::mine) return claim.kind() == Claim::Kind::others;
   const auto coming = std::make_shared<Coming>();
   {
     const std::lock_guard lock(mutex_);
-    if (!needed()) return;
-    entries_[index].coming = coming;
+    if (!needed()) return true;
+    auto& entry = entries_[index];
+    entry.coming = coming;
+    set_ahead(entry, true);
   }
   fetch(fetcher, index, coming, std::move(claim), false);
+  return true;
 }
 
 void PieceTable::fetch(Fetcher& fetcher, std::uint64_t index, const std::shared_ptr<Coming>& coming, Claim claim,
@@ -145,7 +161,9 @@ void PieceTable::arrived(std::uint64_t index, const std::shared_ptr<Coming>& com
   {
     const std::lock_guard lock(mutex_);
     auto& entry = entries_[index];
-    entry = {.piece = piece, .coming = nullptr, .known_good = piece->file()};
+    entry.piece = piece;
+    entry.coming = nullptr;
+    entry.known_good = piece->file();
   }
   coming->promise.set_value(std::move(piece));
 }
@@ -153,7 +171,9 @@ void PieceTable::arrived(std::uint64_t index, const std::shared_ptr<Coming>& com
 void PieceTable::failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const std::exception_ptr& error) {
   {
     const std::lock_guard lock(mutex_);
-    entries_[index].coming = nullptr;  // the next who wants it tries again
+    auto& entry = entries_[index];
+    entry.coming = nullptr;  // the next who wants it tries again
+    set_ahead(entry, false);
   }
   coming->promise.set_exception(error);
 }

@@ -23,13 +23,18 @@ class PieceTable : public std::enable_shared_from_this<PieceTable> {
   PieceTable(Request whole, const std::string& id, std::uint64_t size, std::string validator,
              std::shared_ptr<Cache> cache, std::chrono::milliseconds patience);
 
+  PieceTable(const PieceTable&) = delete;
+  PieceTable& operator=(const PieceTable&) = delete;
+  ~PieceTable();
+
   [[nodiscard]] const std::string& shown() const noexcept { return whole_.shown; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
   // Blocks until the piece is here. Throws IoError, DataError if the object has changed.
   [[nodiscard]] std::shared_ptr<const Piece> get(Fetcher& fetcher, std::uint64_t index);
-  // Begins to fetch the piece unless it is here, under way in some process of this host, or there is no room.
-  void begin(Fetcher& fetcher, std::uint64_t index);
+  // Begins to fetch the piece unless it is here, or under way in some process of this host. False: not now, enough has
+  // been fetched ahead.
+  [[nodiscard]] bool begin(Fetcher& fetcher, std::uint64_t index);
   void drop(std::uint64_t index);
 
  private:
@@ -43,6 +48,7 @@ class PieceTable : public std::enable_shared_from_this<PieceTable> {
     std::weak_ptr<const Piece> piece;
     std::shared_ptr<Coming> coming;  // null: not under way
     ino_t known_good = 0;
+    bool ahead = false;  // fetched before somebody wanted it, and not used yet
   };
 
   void bring(Fetcher& fetcher, std::uint64_t index, const std::shared_ptr<Coming>& coming);
@@ -50,6 +56,7 @@ class PieceTable : public std::enable_shared_from_this<PieceTable> {
   [[nodiscard]] std::shared_ptr<const Piece> checked(std::uint64_t index, Response& response, Claim claim);
   void arrived(std::uint64_t index, const std::shared_ptr<Coming>& coming, std::shared_ptr<const Piece> piece);
   void failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const std::exception_ptr& error);
+  void set_ahead(Entry& entry, bool ahead);
   [[nodiscard]] std::string file_name(std::uint64_t index) const;
   [[nodiscard]] std::uint64_t bytes_of(std::uint64_t index) const;
 

@@ -40,7 +40,9 @@ BlobView RemoteBlob::gather(std::uint64_t offset, std::uint64_t bytes) const {
   while (buffer->size() < bytes) {
     const auto at = offset + buffer->size();
     const auto index = piece_at(at);
-    for (auto next = index + 1; next <= std::min(last, index + most_ahead_); ++next) pieces_->begin(*fetcher_, next);
+    const auto end = std::min(last, index + most_ahead_);
+    for (auto next = index + 1; next <= end && pieces_->begin(*fetcher_, next); ++next) {
+    }
     const auto piece = pieces_->get(*fetcher_, index);
     const auto rest = piece->bytes().subspan(at - index * kPieceBytes);
     const auto part = rest.first(std::min<std::uint64_t>(rest.size(), bytes - buffer->size()));
@@ -69,15 +71,19 @@ void RemoteBlob::read_ahead(std::uint64_t first, std::uint64_t last) const {
     end = std::min(pieces, front_.piece + 1 + front_.ahead);
     front_.begun = std::max(begin, end);
   }
-  for (auto index = begin; index < end; ++index) pieces_->begin(*fetcher_, index);
+  for (auto index = begin; index < end; ++index) {
+    if (pieces_->begin(*fetcher_, index)) continue;
+    const std::lock_guard lock(mutex_);
+    front_.begun = std::min(front_.begun, index);  // from here on next time
+    return;
+  }
 }
 
 void RemoteBlob::prefetch(std::uint64_t offset, std::uint64_t bytes) const {
   check(offset, bytes);
   if (bytes == 0) return;
-  const auto last = std::min(piece_at(offset + bytes - 1), piece_at(offset) + most_ahead_ - 1);
-  for (auto index = piece_at(offset); index <= last && fetcher_->waiting() < kMostWaiting; ++index) {
-    pieces_->begin(*fetcher_, index);
+  for (auto index = piece_at(offset); index <= piece_at(offset + bytes - 1); ++index) {
+    if (fetcher_->waiting() >= kMostWaiting || !pieces_->begin(*fetcher_, index)) return;
   }
 }
 

@@ -85,15 +85,6 @@ std::string_view text_of(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Filled member by member: with designated initialisers g++ 12 warns of what is not so (-Wmaybe-uninitialized).
-Verdict failure(Verdict::Kind kind, std::string why, std::string fix) {
-  Verdict verdict;
-  verdict.kind = kind;
-  verdict.why = std::move(why);
-  verdict.fix = std::move(fix);
-  return verdict;
-}
-
 void sign(CURL* handle, const Credentials& credentials,
           std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>& headers) {
   const auto add = [&](const std::string& line) {
@@ -111,6 +102,15 @@ void sign(CURL* handle, const Credentials& credentials,
 }
 
 }  // namespace
+
+// Filled member by member: with designated initialisers g++ 12 warns of what is not so (-Wmaybe-uninitialized).
+Verdict failure(Verdict::Kind kind, std::string why, std::string fix) {
+  Verdict verdict;
+  verdict.kind = kind;
+  verdict.why = std::move(why);
+  verdict.fix = std::move(fix);
+  return verdict;
+}
 
 Transfer::Transfer(const Request& request, const Credentials& credentials, const RemoteOptions& options)
     : request_(request), handle_(curl_easy_init(), &curl_easy_cleanup) {
@@ -153,7 +153,9 @@ std::size_t Transfer::write(char* data, std::size_t size, std::size_t count, voi
 }
 
 std::size_t Transfer::take(const std::byte* data, std::size_t bytes) {
-  last_byte_ = Clock::now();
+  const auto now = Clock::now();
+  longest_wait_ = std::max(longest_wait_, now - last_byte_);
+  last_byte_ = now;
   if (status() >= 300) {
     body_.insert(body_.end(), data, data + std::min(bytes, kLongestComplaint - body_.size()));
     return bytes;

@@ -22,6 +22,8 @@ struct Verdict {
   std::chrono::milliseconds wait_for{0};  // again: what the server asked for
 };
 
+[[nodiscard]] Verdict failure(Verdict::Kind kind, std::string why, std::string fix);
+
 // One attempt at a request: a curl handle, and what has come so far.
 class Transfer {
  public:
@@ -32,8 +34,8 @@ class Transfer {
   Transfer& operator=(const Transfer&) = delete;
 
   [[nodiscard]] CURL* handle() const noexcept { return handle_.get(); }
-  [[nodiscard]] Clock::time_point started() const noexcept { return started_; }
   [[nodiscard]] Clock::time_point last_byte() const noexcept { return last_byte_; }
+  [[nodiscard]] Clock::duration longest_wait() const noexcept { return longest_wait_; }  // for bytes
   // After the transfer has ended with `code`.
   [[nodiscard]] Verdict judge(CURLcode code);
 
@@ -50,8 +52,8 @@ class Transfer {
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> handle_;
   std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers_{nullptr, &curl_slist_free_all};
   std::array<char, CURL_ERROR_SIZE> error_{};
-  const Clock::time_point started_ = Clock::now();
-  Clock::time_point last_byte_ = started_;
+  Clock::time_point last_byte_ = Clock::now();  // or the start
+  Clock::duration longest_wait_{};
   std::vector<std::byte> body_;
   bool too_long_ = false;
 };
