@@ -48,3 +48,8 @@ def cores():
 def machine():
     cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     return f"{cpu}, {os.cpu_count()} cores, Linux {os.uname().release}"
+
+
+def commit():
+    """What is measured: the commit, and whether files differ from it."""
+    return subprocess.check_output(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, text=True).strip()
