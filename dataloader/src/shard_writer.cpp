@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -14,59 +15,31 @@
 #include "lockstep/base/split.hpp"
 #include "lockstep/hdf5/file.hpp"
 #include "mapped_file.hpp"
+#include "new_folder.hpp"
 #include "shard_index.hpp"
+#include "shard_stream.hpp"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
 
-void check(const std::error_code& error, const char* call, const fs::path& path) {
-  if (error) {
-    throw IoError({.what = fmt::format("{} {}", call, path.string()), .why = error.message()});
+constexpr std::uint64_t kPieceBytes = 4 << 20;  // of a column, written at once
+
+void check(bool ok, const char* call, const fs::path& path) {
+  if (!ok) {
+    throw IoError({.what = fmt::format("{} {}", call, path.string()),
+                   .why = std::error_code(errno, std::generic_category()).message()});
   }
 }
 
-std::error_code last_error() { return {errno, std::generic_category()}; }
-
-// A folder that disappears with all its content unless it was moved to its final name.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
-    std::error_code error;
-    fs::remove_all(path_, error);  // left by a killed process that had our process id
-    check(error, "remove", path_);
-    fs::create_directories(path_, error);
-    check(error, "create folder", path_);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);  // does nothing after move_to
-  }
-
-  void move_to(const fs::path& target) {
-    std::error_code error;
-    fs::rename(path_, target, error);
-    check(error, "rename to", target);
-    fsync_path(target.parent_path());
-  }
-
-  [[nodiscard]] const fs::path& path() const noexcept { return path_; }
-
- private:
-  fs::path path_;
-};
-
-void check_columns(const std::string& what, std::int64_t samples, std::span<const FieldColumn> columns) {
+// A schema with a problem has no size to compare with; write_shards_from names it.
+void check_columns(const fs::path& folder, std::int64_t samples, std::span<const FieldColumn> columns) {
   for (const auto& [schema, bytes] : columns) {
-    if (auto problem = schema_problem(schema); !problem.empty()) {
-      throw UsageError({.what = what, .why = std::move(problem)});
-    }
+    if (!schema_problem(schema).empty()) continue;
     const auto of_sample = sample_bytes(schema);
     if (bytes.size() % of_sample != 0 || bytes.size() / of_sample != static_cast<std::uint64_t>(samples)) {
-      throw UsageError({.what = what,
+      throw UsageError({.what = fmt::format("write data set {}", folder.string()),
                         .why = fmt::format("field \"{}\" has {} bytes, not {} samples × {} bytes", schema.name,
                                            bytes.size(), samples, of_sample)});
     }
@@ -74,72 +47,84 @@ void check_columns(const std::string& what, std::int64_t samples, std::span<cons
 }
 
 // Returns where the payload of each column belongs in the file.
-std::vector<std::uint64_t> lay_out_shard(const fs::path& path, Range range, std::span<const FieldColumn> columns) {
+std::vector<std::uint64_t> lay_out_shard(const fs::path& path, Range range, std::span<const FieldSchema> fields) {
   auto file = hdf5::File::create(path);
   std::vector<std::uint64_t> offsets;
-  for (const auto& [schema, bytes] : columns) {
-    const std::string name = "/" + schema.name;
+  for (const auto& field : fields) {
+    const std::string name = "/" + field.name;
     std::vector<std::int64_t> shape{range.size()};
-    shape.insert(shape.end(), schema.shape.begin(), schema.shape.end());
-    file.create_dataset(name, schema.dtype, shape);
-    file.set_attribute(name, "scale", schema.scale);
-    file.set_attribute(name, "offset", schema.offset);
+    shape.insert(shape.end(), field.shape.begin(), field.shape.end());
+    file.create_dataset(name, field.dtype, shape);
+    file.set_attribute(name, "scale", field.scale);
+    file.set_attribute(name, "offset", field.offset);
     offsets.push_back(file.dataset_info(name).file_offset);
   }
   file.close();
   return offsets;
 }
 
+std::int64_t samples_in_piece(std::span<const FieldSchema> fields) {
+  std::uint64_t largest = 1;
+  for (const auto& field : fields) largest = std::max(largest, sample_bytes(field));
+  return static_cast<std::int64_t>(std::max<std::uint64_t>(1, kPieceBytes / largest));
+}
+
 // libhdf5 lays out the file, the payload goes by write(2): a full disk is then our error to handle, where libhdf5 would
 // keep a half-closed dataset and crash at exit.
-void write_shard(const fs::path& path, Range range, std::span<const FieldColumn> columns) {
-  const auto offsets = lay_out_shard(path, range, columns);
+void write_shard(const fs::path& path, Range range, std::span<const FieldSchema> fields, const ReadColumn& read) {
+  auto offsets = lay_out_shard(path, range, fields);
   const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  check(file ? std::error_code{} : last_error(), "open", path);
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    const auto of_sample = sample_bytes(columns[i].schema);
-    check(::lseek(file.get(), static_cast<off_t>(offsets[i]), SEEK_SET) < 0 ? last_error() : std::error_code{}, "lseek",
-          path);
-    write_all(file.get(),
-              columns[i].bytes.subspan(static_cast<std::size_t>(range.first) * of_sample,
-                                       static_cast<std::size_t>(range.size()) * of_sample),
-              path);
+  check(static_cast<bool>(file), "open", path);
+  const auto step = samples_in_piece(fields);
+  for (auto first = range.first; first < range.last; first += step) {
+    const Range piece{first, std::min(first + step, range.last)};
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      const auto bytes = read(piece, i);
+      check(::lseek(file.get(), static_cast<off_t>(offsets[i]), SEEK_SET) >= 0, "lseek", path);
+      write_all(file.get(), bytes, path);
+      offsets[i] += bytes.size();
+    }
   }
   fsync_path(path);
 }
 
 }  // namespace
 
-void write_shards(const fs::path& folder, std::int64_t samples, std::span<const FieldColumn> columns, int shards) {
-  std::error_code error;
-  fs::path target = fs::absolute(folder, error).lexically_normal();
-  check(error, "find", folder);
-  if (!target.has_filename()) {
-    target = target.parent_path();  // "train/" is "train"
-  }
-  const std::string what = fmt::format("write data set {}", target.string());
-  if (fs::exists(fs::symlink_status(target, error))) {
-    throw UsageError({.what = what, .why = "it exists", .fix = "remove it, or choose another folder"});
-  }
+std::uint64_t write_shards_from(const fs::path& folder, std::int64_t samples, std::span<const FieldSchema> fields,
+                                int shards, const ReadColumn& read) {
+  NewFolder target(folder);
   if (shards < 1) {
-    throw UsageError({.what = what, .why = fmt::format("{} shards", shards), .fix = "ask for at least 1"});
+    throw UsageError({.what = target.what(), .why = fmt::format("{} shards", shards), .fix = "ask for at least 1"});
   }
-  check_columns(what, samples, columns);
-
-  TemporaryFolder temporary(fmt::format("{}.tmp-{}", target.string(), ::getpid()));
-  ShardIndex index{.samples = samples, .fields = {}, .shards = {}};
-  for (const auto& column : columns) {
-    index.fields.push_back(column.schema);
+  for (const auto& field : fields) {
+    if (auto problem = schema_problem(field); !problem.empty()) {
+      throw UsageError({.what = target.what(), .why = std::move(problem)});
+    }
   }
+  ShardIndex index{.samples = samples, .fields = {fields.begin(), fields.end()}, .shards = {}};
+  std::uint64_t bytes = 0;
   for (int i = 0; i < shards; ++i) {
     const Range range = even_split(samples, shards, i);
     const std::string name = fmt::format("shard-{:05}-of-{:05}.h5", i, shards);
-    write_shard(temporary.path() / name, range, columns);
-    const MappedFile written(temporary.path() / name);
+    write_shard(target.path() / name, range, fields, read);
+    const MappedFile written(target.path() / name);
     index.shards.push_back({name, range.size(), written.bytes().size(), crc32c(written.bytes())});
+    bytes += written.bytes().size();
   }
-  write_file_durably(temporary.path() / kIndexFile, to_json_text(index));
-  temporary.move_to(target);
+  write_file_durably(target.path() / kIndexFile, to_json_text(index));
+  target.move_into_place();
+  return bytes;
+}
+
+void write_shards(const fs::path& folder, std::int64_t samples, std::span<const FieldColumn> columns, int shards) {
+  check_columns(folder, samples, columns);
+  std::vector<FieldSchema> fields;
+  for (const auto& column : columns) fields.push_back(column.schema);
+  write_shards_from(folder, samples, fields, shards, [columns](Range range, std::size_t i) {
+    const auto of_sample = sample_bytes(columns[i].schema);
+    return columns[i].bytes.subspan(static_cast<std::size_t>(range.first) * of_sample,
+                                    static_cast<std::size_t>(range.size()) * of_sample);
+  });
 }
 
 }  // namespace lockstep

@@ -222,7 +222,8 @@ std::string tar_name_at(const Blob& tar, std::uint64_t offset) {
     for (std::uint64_t back = 3; back <= 10 && back * kTarBlock <= offset; ++back) {
       if (describes(offset - back * kTarBlock)) start = offset - back * kTarBlock;
     }
-    const auto entry = TarWalker(tar, start).next();
+    TarWalker walker(tar, start);
+    const auto entry = walker.next();
     return entry && entry->offset == offset ? std::string(entry->name) : std::string();
   } catch (const Error&) {
     return {};

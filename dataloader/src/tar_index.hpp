@@ -61,7 +61,9 @@ struct TarFieldChoice {
 // The names of all fields in it, without a compression's suffix, in the order of their first appearance.
 [[nodiscard]] std::vector<std::string> tar_fields(const Blob& tar);
 
-// The content of that file, with the checksums of all fields, which are read for it.
-[[nodiscard]] std::string make_tar_index(const Blob& tar);
+// All of it, with the checksums of all fields, which are read for it.
+[[nodiscard]] TarIndex index_with_checksums(const Blob& tar);
+// The content of the file beside the tar file.
+[[nodiscard]] std::string to_bytes(const TarIndex& index, std::uint64_t tar_bytes);
 
 }  // namespace lockstep

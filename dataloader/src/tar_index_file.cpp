@@ -149,7 +149,9 @@ std::vector<std::string> fields_of_first_sample(const TarIndex& index) {
                           const std::string& field) {
   const auto present = std::ranges::find_if(row, [](const TarMember& member) { return member.block != 0; });
   const std::string name = present == row.end() ? std::string() : tar_name_at(tar, present->block * kTarBlock);
-  throw DataError({.what = fmt::format("{}, sample {} (file {}), field \"{}\"", tar.name(), sample, name, field),
+  const auto parts = split_tar_name(name);
+  throw DataError({.what = fmt::format("{}, sample {} (key {}), field \"{}\"", tar.name(), sample,
+                                       parts ? parts->key : "unknown", field),
                    .why = "the sample does not have it",
                    .fix = "give fields that every sample has, or pack the data set again"});
 }
@@ -178,11 +180,19 @@ TarIndex read_tar_index(const Blob& stored, const Blob& tar, const TarFieldChoic
   return index;
 }
 
-std::string make_tar_index(const Blob& tar) {
+TarIndex index_with_checksums(const Blob& tar) {
   TarIndex index = walk_tar(tar, {.names = tar_fields(tar)});
+  for (auto& member : index.members) {
+    if (member.block != 0) member.crc32c = crc32c(tar.view(member.block * kTarBlock, member.bytes).bytes);
+  }
+  index.checksums = true;
+  return index;
+}
+
+std::string to_bytes(const TarIndex& index, std::uint64_t tar_bytes) {
   const Start start{.fields = static_cast<std::uint32_t>(index.fields.size()),
                     .samples = static_cast<std::uint64_t>(index.samples),
-                    .tar_bytes = tar.size()};
+                    .tar_bytes = tar_bytes};
   std::string bytes;
   append(bytes, &start, sizeof start);
   for (const auto& field : index.fields) {
@@ -190,9 +200,6 @@ std::string make_tar_index(const Blob& tar) {
     const auto size = static_cast<std::uint16_t>(name.size());
     append(bytes, &size, sizeof size);
     append(bytes, name.data(), name.size());
-  }
-  for (auto& member : index.members) {
-    if (member.block != 0) member.crc32c = crc32c(tar.view(member.block * kTarBlock, member.bytes).bytes);
   }
   append(bytes, index.members.data(), index.members.size() * sizeof(TarMember));
   const auto crc = crc32c(std::as_bytes(std::span(bytes)));
