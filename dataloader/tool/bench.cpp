@@ -17,8 +17,8 @@ namespace lockstep::tool {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::milliseconds kWarmUp{300};
-constexpr std::chrono::seconds kMeasured{2};
+constexpr std::chrono::milliseconds kWarmUp{200};
+constexpr std::chrono::seconds kMeasured{1};
 
 struct Rate {
   std::int64_t samples = 0;

@@ -28,7 +28,7 @@ Input open_input(const DataArguments& arguments) {
                      .why = "it has no samples",
                      .fix = "check that its files were written to the end"});
   }
-  return {std::move(store), std::move(format), std::move(reader)};
+  return {std::move(store), std::move(options), std::move(format), std::move(reader)};
 }
 
 TerminalProgress::TerminalProgress(const char* task) : task_(task) {
@@ -47,9 +47,11 @@ std::string bytes_text(double bytes) {
 }
 
 std::string count_text(std::int64_t number) {
-  auto text = std::to_string(number);
-  for (auto place = static_cast<int>(text.size()) - 3; place > 0; place -= 3) {
-    text.insert(static_cast<std::size_t>(place), ",");
+  const auto digits = std::to_string(number);
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
   }
   return text;
 }

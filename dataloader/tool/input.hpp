@@ -19,6 +19,7 @@ struct DataArguments {
 
 struct Input {
   std::shared_ptr<const BlobStore> store;
+  RecordOptions options;  // as it was opened
   std::string format;
   std::unique_ptr<const RecordReader> reader;
 };

@@ -16,13 +16,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Of all files of the store; nothing where a store cannot be listed.
-std::optional<std::uint64_t> stored_bytes(const BlobStore& store, const std::vector<std::string>& files) {
+// Of the files that were named, or of all; nothing where a store cannot be listed or names stand for several files.
+std::optional<std::uint64_t> stored_bytes(const BlobStore& store, const RecordOptions& options) {
   try {
     std::uint64_t bytes = 0;
-    for (const auto& name : files.empty() ? store.list() : files) bytes += store.open(name)->size();
+    for (const auto& name : options.files.empty() ? store.list() : options.files) bytes += store.open(name)->size();
     return bytes;
-  } catch (const UsageError&) {
+  } catch (const Error&) {
     return std::nullopt;
   }
 }
@@ -42,7 +42,7 @@ Json describe_data(const DataArguments& data) {
   for (std::size_t i = 0; i < first.fields.size(); ++i) {
     fields.push_back(describe_field(reader.fields()[i], first.fields[i]));
   }
-  const auto bytes = stored_bytes(*input.store, data.options.files);
+  const auto bytes = stored_bytes(*input.store, input.options);
   return {{"location", data.location},
           {"format", input.format},
           {"samples", reader.samples()},
