@@ -59,4 +59,18 @@ std::span<std::byte> SampleSlot::ragged(std::size_t field, std::int64_t rows) {
   return std::span(all.bytes).subspan(before);
 }
 
+void SampleSlot::end_sample() {
+  for (Rows* rows : ragged_) {
+    if (rows != nullptr) rows->ends.push_back(static_cast<std::int64_t>(rows->bytes.size() / rows->row_bytes));
+  }
+}
+
+void SampleSlot::undo_sample() {
+  for (Rows* rows : ragged_) {
+    if (rows != nullptr) {
+      rows->bytes.resize(rows->ends.empty() ? 0 : static_cast<std::size_t>(rows->ends.back()) * rows->row_bytes);
+    }
+  }
+}
+
 }  // namespace lockstep
