@@ -15,6 +15,10 @@ namespace lockstep {
 [[nodiscard]] std::unique_ptr<const RecordReader> open_tar(std::shared_ptr<const BlobStore> store,
                                                            const RecordOptions& options);
 
+[[nodiscard]] std::unique_ptr<const RecordReader> open_files(std::shared_ptr<const BlobStore> store,
+                                                             const RecordOptions& options);
+[[nodiscard]] bool has_manifest(const BlobStore& store);  // of "files"
+
 // "shard-{00000..00002}.tar" as the three names it stands for; several ranges: all combinations, the last one fastest.
 // A pattern without a range is one name. Throws UsageError: a range that is none, or more than a million names.
 [[nodiscard]] std::vector<std::string> expand_braces(std::string_view pattern);

@@ -32,6 +32,7 @@ bool has_files(const BlobStore& store, const RecordOptions& options, std::string
 // In the order in which they are looked for: those that an index gives away first, because a store behind http(s) can
 // be asked for a name but not listed.
 constexpr std::array kFormats{
+    Format{"files", [](const auto& store, const auto&) { return has_manifest(store); }, open_files},
     Format{"tar", [](const auto& store, const auto& options) { return has_files(store, options, ".tar"); }, open_tar},
 };
 

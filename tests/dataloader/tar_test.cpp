@@ -122,7 +122,7 @@ TEST(Tar, names_of_fields_are_lower_case_as_webdataset_has_them) {
 
 TEST(Tar, what_is_no_sample_is_stepped_over) {
   TarMaker tar;
-  tar.add("folder.d/", "", '5').add("__about__.txt__", "x").add(".hidden.jpg", "x").add("README", "x");
+  tar.add("folder.d/", "", '5').add("__about__/a.txt", "x").add(".hidden.jpg", "x").add("README", "x");
   tar.add("1.jpg", "one").add("link.jpg", "", '2').add("1.cls", "1");
   const auto reader = open_bytes(tar.finished());
   EXPECT_EQ(reader->samples(), 1);
