@@ -78,7 +78,7 @@ class DataLoader::Impl {
         reader(sources, seeds_of(stream, sources.size())),
         delivered(stream.position()) {}
 
-  void add(std::vector<DamagedEntry> found);
+  void add(std::vector<DamagedEntry> entries);
 
   const std::vector<Source> sources;
   const LoaderOptions options;
@@ -86,14 +86,15 @@ class DataLoader::Impl {
   SampleReader reader;
   StreamPosition delivered;
   std::vector<DamagedEntry> damaged;  // sorted by source and sample
+  std::vector<DamagedEntry> found;    // those of them that other ranks were not told of yet
   LoaderStatistics statistics;
   std::optional<Pipeline> pipeline;  // last: its threads stop first
 };
 
-void DataLoader::Impl::add(std::vector<DamagedEntry> found) {
-  if (found.empty()) return;
+void DataLoader::Impl::add(std::vector<DamagedEntry> entries) {
+  if (entries.empty()) return;
   const auto key = [](const DamagedEntry& entry) { return std::tie(entry.source, entry.sample); };
-  std::ranges::move(found, std::back_inserter(damaged));
+  std::ranges::move(entries, std::back_inserter(damaged));
   std::ranges::stable_sort(damaged, {}, key);
   const auto doubles = std::ranges::unique(damaged, {}, key);
   damaged.erase(doubles.begin(), doubles.end());
@@ -127,6 +128,7 @@ LoadedStep DataLoader::next() {
   ++impl.statistics.steps;
   for (const auto& micro_batch : read.step.micro_batches) impl.statistics.samples += micro_batch.samples;
   impl.delivered = std::move(read.after);
+  std::ranges::copy(read.damaged, std::back_inserter(impl.found));
   impl.add(std::move(read.damaged));
   return std::move(read.step);
 }
@@ -147,7 +149,13 @@ LoaderStatistics DataLoader::statistics() const {
 
 std::vector<DamagedEntry> DataLoader::damaged() const { return impl_->damaged; }
 
-void DataLoader::add_damaged(const std::vector<DamagedEntry>& found) { impl_->add(found); }
+std::string DataLoader::take_findings() {
+  return impl_->found.empty() ? std::string() : to_json_text(std::exchange(impl_->found, {}));
+}
+
+void DataLoader::merge_findings(int /*rank*/, std::string_view findings) {
+  impl_->add(damaged_from_json_text(findings));
+}
 
 std::string DataLoader::state() const {
   return to_json_text({.seed = impl_->options.seed, .position = impl_->delivered, .damaged = impl_->damaged},
@@ -161,6 +169,7 @@ void DataLoader::load_state(std::string_view state) {
   impl.stream.seek(loaded.position);
   impl.delivered = std::move(loaded.position);
   impl.damaged.clear();
+  impl.found.clear();
   impl.add(std::move(loaded.damaged));
 }
 

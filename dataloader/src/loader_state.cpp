@@ -19,6 +19,20 @@ constexpr int kSchemaVersion = 2;
   throw CheckpointError({.what = "position of the data loader", .why = std::move(why), .fix = std::move(fix)});
 }
 
+json to_json(const std::vector<DamagedEntry>& damaged) {
+  json list = json::array();
+  for (const auto& entry : damaged) {
+    list.push_back({{"source", entry.source}, {"sample", entry.sample}, {"why", entry.why}});
+  }
+  return list;
+}
+
+std::vector<DamagedEntry> damaged_from(const json& list) {
+  std::vector<DamagedEntry> damaged;
+  for (const auto& entry : list) damaged.push_back({entry.at("source"), entry.at("sample"), entry.at("why")});
+  return damaged;
+}
+
 // The saved entry of a source; null where there is none.
 const json* find_source(const json& saved, const std::string& name) {
   for (const auto& entry : saved) {
@@ -87,7 +101,7 @@ std::string to_json_text(const LoaderState& state, const std::vector<Source>& so
                 {"step_in_epoch", state.position.step_in_epoch},
                 {"samples_in_epoch", state.position.samples_in_epoch},
                 {"sources", json::array()},
-                {"damaged", json::array()}};
+                {"damaged", to_json(state.damaged)}};
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const SourcePosition& at = state.position.sources[i];
     document["sources"].push_back({{"name", sources[i].name},
@@ -96,9 +110,6 @@ std::string to_json_text(const LoaderState& state, const std::vector<Source>& so
                                    {"pass", at.pass},
                                    {"position", at.position},
                                    {"mixed", at.mixed}});
-  }
-  for (const auto& entry : state.damaged) {
-    document["damaged"].push_back({{"source", entry.source}, {"sample", entry.sample}, {"why", entry.why}});
   }
   return document.dump();
 }
@@ -116,15 +127,22 @@ LoaderState from_json_text(std::string_view text, std::uint64_t seed, const std:
       refuse(fmt::format("seed is {} in the checkpoint and {} in this run", state.at("seed").dump(), seed),
              "resume with the same seed, or start a new run");
     }
-    LoaderState loaded{.seed = seed, .position = position_from(state, sources, stream), .damaged = {}};
-    for (const auto& entry : state.at("damaged")) {
-      loaded.damaged.push_back({entry.at("source"), entry.at("sample"), entry.at("why")});
-    }
-    return loaded;
+    return {
+        .seed = seed, .position = position_from(state, sources, stream), .damaged = damaged_from(state.at("damaged"))};
   } catch (const json::exception& error) {
     refuse(error.what(), "resume from another checkpoint");
   } catch (const UsageError& error) {
     refuse(error.text().why, "resume from another checkpoint");
+  }
+}
+
+std::string to_json_text(const std::vector<DamagedEntry>& damaged) { return to_json(damaged).dump(); }
+
+std::vector<DamagedEntry> damaged_from_json_text(std::string_view text) {
+  try {
+    return damaged_from(json::parse(text));
+  } catch (const json::exception& error) {
+    refuse(error.what(), "run the same version of lockstep on every rank");
   }
 }
 

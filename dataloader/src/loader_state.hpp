@@ -25,4 +25,8 @@ struct LoaderState {
 [[nodiscard]] LoaderState from_json_text(std::string_view text, std::uint64_t seed, const std::vector<Source>& sources,
                                          const SampleStream& stream);
 
+// The entries alone, for other ranks. Throws CheckpointError for a text that is not one of these.
+[[nodiscard]] std::string to_json_text(const std::vector<DamagedEntry>& damaged);
+[[nodiscard]] std::vector<DamagedEntry> damaged_from_json_text(std::string_view text);
+
 }  // namespace lockstep

@@ -297,7 +297,10 @@ TEST(Damaged, gives_way_to_the_same_other_sample_on_every_rank_and_after_a_resum
   }
   EXPECT_EQ(together, expected);
   for (const auto& from : ranks) {
-    for (const auto& to : ranks) to->add_damaged(from->damaged());
+    const std::string findings = from->take_findings();
+    if (findings.empty()) continue;
+    for (const auto& to : ranks) to->merge_findings(0, findings);
+    EXPECT_THAT(from->take_findings(), IsEmpty());
   }
   EXPECT_EQ(ranks[0]->state(), alone.state());
 

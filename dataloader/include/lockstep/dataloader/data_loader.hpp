@@ -86,10 +86,8 @@ class DataLoader : public Resumable {
   [[nodiscard]] const LoaderOptions& options() const noexcept;
   [[nodiscard]] LoaderStatistics statistics() const;
 
-  // Damaged samples that steps delivered so far had to replace, on this rank and those told by add_damaged().
+  // Damaged samples that the steps so far had to replace, on this rank and, once told, on others.
   [[nodiscard]] std::vector<DamagedEntry> damaged() const;
-  // Local. What other ranks found, so that state() is the same everywhere. Throws DataError past the budget.
-  void add_damaged(const std::vector<DamagedEntry>& found);
 
   // The position behind the steps delivered, as JSON: {"schema_version", "seed", "epoch", "step_in_epoch",
   // "samples_in_epoch", "sources": [{"name", "fingerprint", "weight", "pass", "position", "mixed"}], "damaged"}.
@@ -98,6 +96,10 @@ class DataLoader : public Resumable {
   // Sources go by name: one that is kept goes on where it was, whatever became of the weights; a new one starts; one
   // that is gone is left out. Throws CheckpointError naming what differs: the seed, the content of a source.
   void load_state(std::string_view state) override;
+
+  // The damaged samples that this rank found, for the other ranks' lists. Throws DataError past the budget.
+  [[nodiscard]] std::string take_findings() override;
+  void merge_findings(int rank, std::string_view findings) override;
 
  private:
   class Impl;
