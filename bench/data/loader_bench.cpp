@@ -10,8 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -22,6 +20,7 @@
 #include "lockstep/dataloader/data_loader.hpp"
 #include "lockstep/dataloader/records.hpp"
 #include "lockstep/dataloader/shard_writer.hpp"
+#include "lockstep/dataloader/source_options.hpp"
 
 namespace lockstep {
 namespace {
@@ -42,7 +41,8 @@ void make_hdf5(const std::string& folder) {
     const auto target = fmt::format("{}/{}/hdf5", folder, name);
     if (std::filesystem::exists(target)) continue;
     const auto blob = open_store(folder + "/" + name)->open("records.bin");
-    const FieldColumn column{{.name = "data", .dtype = DType::uint8, .shape = {size}}, blob->view(0, blob->size()).bytes};
+    const FieldColumn column{{.name = "data", .dtype = DType::uint8, .shape = {size}},
+                             blob->view(0, blob->size()).bytes};
     write_shards(target, static_cast<std::int64_t>(blob->size()) / size, std::span(&column, 1), 4);
   }
 }
@@ -53,7 +53,8 @@ class Batches {
   Batches(const std::string& folder, const Case& what, const std::string& format, int threads, std::int64_t batch)
       : records_(open_store(folder + "/" + what.name)->open("records.bin")),
         record_bytes_(static_cast<std::size_t>(what.record_bytes)),
-        loader_(open_data(folder + "/" + what.name + "/" + format, format), {.seed = kSeed, .global_batch = batch, .threads = threads}) {}
+        loader_(open_sources(folder + "/" + what.name + "/" + format),
+                {.seed = kSeed, .global_batch = batch, .threads = threads}) {}
 
   // Samples a second.
   double measure(double seconds) {
@@ -67,8 +68,6 @@ class Batches {
   }
 
  private:
-  static std::shared_ptr<const Dataset> open_data(const std::string& folder, const std::string& format);
-
   void check(const LoadedStep& step) const {
     const auto& batch = step.micro_batches.front().batch;
     const auto& values = batch.columns.front().values;
@@ -91,7 +90,8 @@ void run_batches(const std::string& folder, const Case& what, double seconds) {
       for (const std::int64_t batch : {64, 256}) {
         const double rate = Batches(folder, what, format, threads, batch).measure(seconds);
         fmt::print(R"({{"case": "{}", "contender": "lockstep {}, {} threads", "batch": {}, )"
-                   R"("samples_per_second": {}, "bytes_per_second": {}}})" "\n",
+                   R"("samples_per_second": {}, "bytes_per_second": {}}})"
+                   "\n",
                    what.name, format, threads, batch, rate, rate * static_cast<double>(what.record_bytes));
       }
     }
@@ -102,8 +102,11 @@ void run_headers(const std::string& folder, double seconds) {
   std::int64_t headers = 0;
   const auto begin = Clock::now();
   double took = 0;
-  for (; took < seconds; took = seconds_since(begin)) headers += open_records(open_store(folder + "/D1/tar"))->samples();
-  fmt::print(R"({{"case": "D3", "contender": "lockstep", "headers_per_second": {}}})" "\n", static_cast<double>(headers) / took);
+  for (; took < seconds; took = seconds_since(begin))
+    headers += open_records(open_store(folder + "/D1/tar"))->samples();
+  fmt::print(R"({{"case": "D3", "contender": "lockstep", "headers_per_second": {}}})"
+             "\n",
+             static_cast<double>(headers) / took);
 }
 
 // 10⁹ samples of 2 KiB that nobody has to store.
@@ -144,8 +147,10 @@ void run_first_batch(std::int64_t position) {
   DataLoader loader(std::make_shared<Numbers>(), {.seed = kSeed, .global_batch = 64, .threads = 2});
   loader.load_state(state_at(loader, position));
   const auto samples = loader.next().samples;
-  fmt::print(R"({{"case": "D5", "contender": "position {}", "first_batch_seconds": {}, "extra_bytes": {}, "samples": {}}})" "\n",
-             position, seconds_since(begin), most_memory() - before, samples);
+  fmt::print(
+      R"({{"case": "D5", "contender": "position {}", "first_batch_seconds": {}, "extra_bytes": {}, "samples": {}}})"
+      "\n",
+      position, seconds_since(begin), most_memory() - before, samples);
 }
 
 // Each in a process of its own, so that the memory of one is not there already for the next.
