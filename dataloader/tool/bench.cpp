@@ -10,8 +10,10 @@
 
 #include "commands.hpp"
 #include "lockstep/base/error.hpp"
+#include "lockstep/dataloader/data_loader.hpp"
 #include "lockstep/dataloader/decode.hpp"
 #include "lockstep/dataloader/permutation.hpp"
+#include "lockstep/dataloader/source_options.hpp"
 
 namespace lockstep::tool {
 namespace {
@@ -108,24 +110,66 @@ Rate measure(const RecordReader& records, const std::vector<FieldDecoder>& decod
   return all;
 }
 
-// Decoders of all fields that are more than text.
-std::vector<FieldDecoder> decoders_for(const RecordReader& records) {
+// All fields that can be delivered as they are.
+std::vector<FieldOptions> delivered_fields(const RecordReader& records) {
   std::array<Record, 3> samples;  // to see whether a field's length differs
   for (std::size_t i = 0; i < samples.size(); ++i) {
     records.read((records.samples() - 1) * static_cast<std::int64_t>(i) / 2, samples[i]);
   }
+  std::vector<FieldOptions> fields;
+  for (std::size_t i = 0; i < records.fields().size(); ++i) {
+    const auto& stored = records.fields()[i];
+    const auto first = samples[0].fields[i];
+    if (stored.encoding == "json" || first.data() == nullptr) continue;  // a value in it has to be named
+    const bool differs =
+        std::ranges::any_of(samples, [&](const Record& one) { return one.fields[i].size() != first.size(); });
+    const bool may_differ = stored.encoding == "npy" || stored.encoding == "raw";
+    fields.push_back({.name = stored.name, .ragged = may_differ && differs});
+  }
+  if (fields.empty()) {
+    throw UsageError({.what = "bench",
+                      .why = "the samples have no field that is more than JSON",
+                      .fix = "bench a data set with pictures or arrays"});
+  }
+  return fields;
+}
+
+std::vector<FieldDecoder> decoders_for(const RecordReader& records, const std::vector<FieldOptions>& fields) {
   std::vector<FieldDecoder> decoders;
-  for (std::size_t field = 0; field < records.fields().size(); ++field) {
-    const auto& stored = records.fields()[field];
-    const auto first = samples[0].fields[field];
-    if (stored.encoding == "json" || first.data() == nullptr) continue;
-    FieldOptions options{.name = stored.name};
-    options.ragged =
-        (stored.encoding == "npy" || stored.encoding == "raw") &&
-        std::ranges::any_of(samples, [&](const Record& one) { return one.fields[field].size() != first.size(); });
-    decoders.push_back({field, make_decoder(stored, options, first)});
+  Record first;
+  records.read(0, first);
+  for (const auto& options : fields) {
+    const auto stored = std::ranges::find(records.fields(), options.name, &StoredField::name);
+    const auto field = static_cast<std::size_t>(stored - records.fields().begin());
+    decoders.push_back({field, make_decoder(*stored, options, first.fields[field])});
   }
   return decoders;
+}
+
+void run_until(DataLoader& loader, Clock::time_point end) {
+  while (Clock::now() < end) static_cast<void>(loader.next());
+}
+
+double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+// The whole loader, as a training that takes no time would see it.
+void bench_loader(const Input& input, const std::vector<FieldOptions>& fields, const BenchArguments& arguments) {
+  DataLoader loader(
+      {open_source({.name = "", .path = input.store->location(), .records = input.options, .fields = fields})},
+      {.global_batch = arguments.batch, .threads = arguments.threads});
+  run_until(loader, Clock::now() + kWarmUp);
+  const auto before = loader.statistics();
+  const auto begin = Clock::now();
+  run_until(loader, begin + kMeasured);
+  const auto after = loader.statistics();
+  const double took = seconds(Clock::now() - begin);
+  print_stage("and in batches",
+              {after.samples - before.samples, static_cast<std::uint64_t>(after.bytes - before.bytes), took});
+  fmt::print(
+      "\nof the loader's time: the caller waited {:.0f} %; its threads read {:.0f} %, had read enough ahead {:.0f} %\n",
+      100 * seconds(after.waited - before.waited) / took,
+      100 * seconds(after.reading - before.reading) / took / arguments.threads,
+      100 * seconds(after.backpressure - before.backpressure) / took / arguments.threads);
 }
 
 }  // namespace
@@ -136,7 +180,9 @@ int bench(const DataArguments& data, const BenchArguments& arguments) {
   fmt::print("{}: {} samples, shuffled, {} threads\n", data.location, count_text(records.samples()), arguments.threads);
   fmt::print("{:<22} {:>14} {:>16}\n", "stage", "samples/s", "bytes/s");
   print_stage("found and checked", measure(records, {}, arguments.threads));
-  print_stage("and decoded", measure(records, decoders_for(records), arguments.threads));
+  const auto fields = delivered_fields(records);
+  print_stage("and decoded", measure(records, decoders_for(records, fields), arguments.threads));
+  bench_loader(input, fields, arguments);
   return 0;
 }
 

@@ -235,7 +235,7 @@ class Bench(Tool):
     def test_tells_the_rate_of_each_stage(self):
         write_tar(self.data / "a.tar", [{"npy": npy(numpy.zeros(100, numpy.float32))}] * 50)
         text = self.run_tool("bench", self.data, "--threads", "2", "--batch", "8").stdout
-        for stage in ("found and checked", "and decoded"):
+        for stage in ("found and checked", "and decoded", "and in batches"):
             self.assertRegex(text, stage + r" +[1-9][\d,]* +[\d.]+ [kMG]?B/s")
 
 
