@@ -54,7 +54,7 @@ class Batches {
       : records_(open_store(folder + "/" + what.name)->open("records.bin")),
         record_bytes_(static_cast<std::size_t>(what.record_bytes)),
         loader_(open_sources(folder + "/" + what.name + "/" + format),
-                {.seed = kSeed, .global_batch = batch, .threads = threads, .prefetch_steps = 8}) {}
+                {.seed = kSeed, .global_batch = batch, .threads = threads}) {}
 
   // Samples a second.
   double measure(double seconds) {
