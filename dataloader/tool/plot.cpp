@@ -99,7 +99,7 @@ std::string sheet_html(const RecordReader& reader) {
   const auto shown = std::min(kShownSamples, reader.samples());
   Record record;
   std::string html = "<div class=sheet>\n";
-  for (std::int64_t i = 0; i < shown; ++i) html += sample_html(reader, reader.samples() / shown * i, record);
+  for (std::int64_t i = 0; i < shown; ++i) html += sample_html(reader, i * reader.samples() / shown, record);
   return html + "</div>\n";
 }
 
@@ -111,7 +111,7 @@ std::map<std::string, std::map<std::int64_t, std::int64_t>> count_labels(const R
   Record record;
   for (std::int64_t i = 0; i < counted; ++i) {
     try {
-      reader.read(reader.samples() / counted * i, record);
+      reader.read(i * reader.samples() / counted, record);
       for (std::size_t field = 0; field < record.fields.size(); ++field) {
         const auto& stored = reader.fields()[field];
         if (const auto number = whole_number(stored, record.fields[field])) ++counts[stored.name][*number];
