@@ -52,6 +52,8 @@ class RecordReader {
   // Hex digits that change when the content does, as far as the index tells (names, sizes, checksums).
   [[nodiscard]] virtual std::string fingerprint() const = 0;
   [[nodiscard]] virtual const std::vector<StoredField>& fields() const noexcept = 0;
+  // Whether read() compares what it finds with checksums, so that a changed byte is noticed.
+  [[nodiscard]] virtual bool checksummed() const noexcept { return false; }
   // Local. Fills `record`; the spans are valid until it is filled again, while the reader lives. What carries a
   // checksum is checked here; damaged bytes are fetched again once where there is another copy. Throws DamagedSample,
   // IoError.
@@ -73,5 +75,8 @@ struct RecordOptions {
 // not of this format, inconsistent.
 [[nodiscard]] std::unique_ptr<const RecordReader> open_records(std::shared_ptr<const BlobStore> store,
                                                                const RecordOptions& options = {});
+
+// Local. The name of the format that open_records would take. Throws as it does where nothing tells.
+[[nodiscard]] std::string format_of(const BlobStore& store, const RecordOptions& options = {});
 
 }  // namespace lockstep
