@@ -15,6 +15,7 @@
 #include "lockstep/dataloader/dataset.hpp"
 #include "lockstep/dataloader/pack.hpp"
 #include "lockstep/dataloader/sample.hpp"
+#include "lockstep/hdf5/file.hpp"
 
 namespace lockstep {
 namespace {
@@ -250,9 +251,14 @@ TEST_F(Pack, hdf5_shards_hold_the_numbers_of_any_format) {
   const auto counts = pack_hdf5(numbers, folder_, 3);
   EXPECT_EQ(counts.samples, 10);
   EXPECT_EQ(counts.shards, 3);
-  const auto batch = open_dataset(folder_)->read(std::vector<std::int64_t>{7});
-  EXPECT_EQ(batch.data.const_data_ptr<float>()[3], 7);
-  EXPECT_EQ(*batch.target.const_data_ptr<std::int64_t>(), 0x0707070707070707);
+  const auto last = hdf5::File::open(folder_ / "shard-00002-of-00003.h5");  // samples 6 to 9
+  std::vector<std::uint8_t> data(4 * 4);
+  last.read_dataset("/data", std::as_writable_bytes(std::span(data)));
+  EXPECT_THAT(data, ElementsAre(6, 6, 6, 6, 7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9, 9));
+  std::vector<std::int64_t> target(4);
+  last.read_dataset("/target", std::as_writable_bytes(std::span(target)));
+  EXPECT_EQ(target[1], 0x0707070707070707);
+  EXPECT_EQ(open_dataset(folder_)->samples(), 10);
 }
 
 TEST_F(Pack, hdf5_refuses_what_has_no_fixed_size) {
