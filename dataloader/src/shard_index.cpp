@@ -15,6 +15,7 @@
 #include "convert.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
+#include "lockstep/base/hash.hpp"
 
 namespace lockstep {
 namespace {
@@ -147,11 +148,7 @@ std::uint64_t sample_bytes(const FieldSchema& schema) {
 }
 
 std::string fingerprint_of(const ShardIndex& index) {
-  std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a
-  for (const char c : without_fingerprint(index).dump()) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
-  }
-  return fmt::format("{:016x}", hash);
+  return fmt::format("{:016x}", fnv1a(without_fingerprint(index).dump()));
 }
 
 std::string to_json_text(const ShardIndex& index) {
