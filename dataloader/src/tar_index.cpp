@@ -76,7 +76,7 @@ class Indexer {
       index_.members.emplace_back();
       seen_.push_back(true);
     }
-    return place < index_.fields.size() ? place : index_.fields.size();
+    return place;
   }
 
   void end_sample() {
