@@ -10,7 +10,8 @@ namespace {
 template <typename Stored, typename Delivered>
 void convert(const std::byte* from, void* to, std::int64_t elements, [[maybe_unused]] float scale,
              [[maybe_unused]] float offset) {
-  if constexpr (std::is_same_v<Stored, Delivered>) {
+  const bool scaled = std::is_same_v<Delivered, float> && (scale != 1.0F || offset != 0.0F);
+  if (std::is_same_v<Stored, Delivered> && !scaled) {  // the same bits: x · 1 + 0 would change −0
     std::memcpy(to, from, static_cast<std::size_t>(elements) * sizeof(Stored));
   } else {
     auto* const out = static_cast<Delivered*>(to);
@@ -63,6 +64,11 @@ Convert* converter(DType stored, DType delivered) noexcept {
       break;
   }
   return nullptr;
+}
+
+Convert* unsigned_converter(std::size_t bytes, DType delivered) noexcept {
+  return bytes == sizeof(std::uint16_t) ? converter_from<std::uint16_t>(delivered)
+                                        : converter_from<std::uint32_t>(delivered);
 }
 
 }  // namespace lockstep

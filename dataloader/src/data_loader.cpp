@@ -2,197 +2,175 @@
 #include "lockstep/dataloader/data_loader.hpp"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <mutex>
-#include <nlohmann/json.hpp>
-#include <stop_token>
-#include <thread>
+#include <optional>
+#include <set>
 #include <utility>
 
+#include "loader_state.hpp"
 #include "lockstep/base/error.hpp"
-#include "lockstep/dataloader/permutation.hpp"
+#include "pipeline.hpp"
 
 namespace lockstep {
 namespace {
 
-using nlohmann::json;
+using Clock = std::chrono::steady_clock;
 
-constexpr int kSchemaVersion = 1;
-
-std::int64_t count_steps(std::int64_t samples, std::int64_t global_batch) noexcept {
-  return samples / global_batch + (samples % global_batch != 0 ? 1 : 0);
+void require(bool ok, std::string why) {
+  if (!ok) throw UsageError({.what = "DataLoader", .why = std::move(why)});
 }
 
-// A place in the endless sequence of steps.
-struct Position {
-  std::int64_t epoch = 0;
-  std::int64_t step_in_epoch = 0;
-};
-
-Position after(Position position, std::int64_t steps_per_epoch) noexcept {
-  if (position.step_in_epoch + 1 < steps_per_epoch) {
-    return {position.epoch, position.step_in_epoch + 1};
-  }
-  return {position.epoch + 1, 0};
+std::string field_text(const FieldInfo& field) {
+  std::string shape;
+  for (const auto size : field.shape) shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size);
+  return fmt::format("{} {}[{}]", field.name, name_of(field.dtype), shape);
 }
 
-// Reads the owned micro-batches of one step. Returns what it has when a stop is requested.
-LoadedStep load_step(const Dataset& dataset, const LoaderOptions& options, Position position,
-                     const std::stop_token& stop) {
-  const std::int64_t first = position.step_in_epoch * options.global_batch;
-  LoadedStep step{.epoch = position.epoch,
-                  .step_in_epoch = position.step_in_epoch,
-                  .samples = std::min(options.global_batch, dataset.samples() - first),
-                  .micro_batches = {}};
-  const Permutation order(static_cast<std::uint64_t>(dataset.samples()), options.seed,
-                          static_cast<std::uint64_t>(position.epoch));
-  std::vector<std::int64_t> indices;
-  for (auto k = options.owned.first; k < options.owned.last && !stop.stop_requested(); ++k) {
-    const Range part = even_split(step.samples, options.micro_batches, k);
-    indices.clear();
-    for (auto i = first + part.first; i < first + part.last; ++i) {
-      indices.push_back(options.shuffle ? static_cast<std::int64_t>(order(static_cast<std::uint64_t>(i))) : i);
+// A batch mixes the sources, so that all must deliver the same.
+void check_fields(const std::vector<Source>& sources) {
+  const auto& expected = sources.front().dataset->fields();
+  for (const auto& source : sources) {
+    const auto& fields = source.dataset->fields();
+    require(fields.size() == expected.size(), fmt::format("source \"{}\" delivers {} fields and \"{}\" {}", source.name,
+                                                          fields.size(), sources.front().name, expected.size()));
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      require(fields[i] == expected[i],
+              fmt::format("source \"{}\" delivers {} and \"{}\" {}", source.name, field_text(fields[i]),
+                          sources.front().name, field_text(expected[i])));
     }
-    step.micro_batches.push_back({.index = static_cast<int>(k),
-                                  .samples = part.size(),
-                                  .batch = part.empty() ? Batch{} : dataset.read(indices)});
   }
-  return step;
 }
 
-}  // namespace
-
-// The thread that reads ahead and the bounded queue between it and next().
-class DataLoader::Prefetcher {
- public:
-  Prefetcher(const Dataset& dataset, const LoaderOptions& options, Position first)
-      : dataset_(dataset),
-        options_(options),
-        thread_([this, first](const std::stop_token& stop) { run(stop, first); }) {}
-
-  LoadedStep next() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !queue_.empty() || error_; });
-    if (queue_.empty()) {
-      std::rethrow_exception(error_);
-    }
-    LoadedStep step = std::move(queue_.front());
-    queue_.pop_front();
-    changed_.notify_all();
-    return step;
-  }
-
- private:
-  void run(const std::stop_token& stop, Position position) {
-    pthread_setname_np(pthread_self(), "lockstep-prefet");  // the kernel keeps 15 characters of lockstep-prefetch
-    try {
-      const auto steps_per_epoch = count_steps(dataset_.samples(), options_.global_batch);
-      while (wait_for_room(stop)) {
-        auto step = load_step(dataset_, options_, position, stop);
-        const std::lock_guard lock(mutex_);
-        queue_.push_back(std::move(step));
-        changed_.notify_all();
-        position = after(position, steps_per_epoch);
-      }
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      error_ = std::current_exception();
-      changed_.notify_all();
-    }
-  }
-
-  bool wait_for_room(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    const bool room = changed_.wait(lock, stop, [this] { return std::ssize(queue_) < options_.prefetch_steps; });
-    return room && !stop.stop_requested();
-  }
-
-  const Dataset& dataset_;
-  const LoaderOptions& options_;
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::deque<LoadedStep> queue_;  // guarded by mutex_
-  std::exception_ptr error_;      // guarded by mutex_; the thread has ended
-  std::jthread thread_;           // last: stops and joins first
-};
-
-DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options)
-    : dataset_(std::move(dataset)), options_(options) {
-  const auto require = [](bool ok, std::string why) {
-    if (!ok) {
-      throw UsageError({.what = "DataLoader", .why = std::move(why)});
-    }
-  };
+const LoaderOptions& checked(const std::vector<Source>& sources, const LoaderOptions& options) {
   require(options.global_batch >= 1, fmt::format("global_batch is {}, not at least 1", options.global_batch));
   require(options.micro_batches >= 1, fmt::format("micro_batches is {}, not at least 1", options.micro_batches));
   require(options.prefetch_steps >= 1, fmt::format("prefetch_steps is {}, not at least 1", options.prefetch_steps));
+  require(options.threads >= 1, fmt::format("threads is {}, not at least 1", options.threads));
+  require(options.epoch_samples >= 0, fmt::format("epoch_samples is {}, not at least 0", options.epoch_samples));
   const auto& owned = options.owned;
   require(0 <= owned.first && owned.first <= owned.last && owned.last <= options.micro_batches,
           fmt::format("owned micro-batches {} … {} are not of the {} of a step", owned.first, owned.last - 1,
                       options.micro_batches));
-  require(dataset_->samples() > 0, "the data set is empty");
+  require(!sources.empty(), "there is no source");
+  std::set<std::string_view> names;
+  for (const auto& source : sources) {
+    require(names.insert(source.name).second, fmt::format("two sources are named \"{}\"", source.name));
+  }
+  check_fields(sources);
+  return options;
 }
+
+std::vector<std::uint64_t> seeds_of(const SampleStream& stream, std::size_t sources) {
+  std::vector<std::uint64_t> seeds;
+  for (std::size_t i = 0; i < sources; ++i) seeds.push_back(stream.seed_of(i));
+  return seeds;
+}
+
+}  // namespace
+
+class DataLoader::Impl {
+ public:
+  Impl(std::vector<Source> given, const LoaderOptions& loader_options)
+      : sources(std::move(given)),
+        options(checked(sources, loader_options)),
+        stream(sources, options),
+        reader(sources, seeds_of(stream, sources.size())),
+        delivered(stream.position()) {}
+
+  void add(std::vector<DamagedEntry> entries);
+
+  const std::vector<Source> sources;
+  const LoaderOptions options;
+  SampleStream stream;  // where the pipeline plans: ahead of what was delivered
+  SampleReader reader;
+  StreamPosition delivered;
+  std::vector<DamagedEntry> damaged;  // sorted by source and sample
+  std::vector<DamagedEntry> found;    // those of them that other ranks were not told of yet
+  LoaderStatistics statistics;
+  std::optional<Pipeline> pipeline;  // last: its threads stop first
+};
+
+void DataLoader::Impl::add(std::vector<DamagedEntry> entries) {
+  if (entries.empty()) return;
+  const auto key = [](const DamagedEntry& entry) { return std::tie(entry.source, entry.sample); };
+  std::ranges::move(entries, std::back_inserter(damaged));
+  std::ranges::stable_sort(damaged, {}, key);
+  const auto doubles = std::ranges::unique(damaged, {}, key);
+  damaged.erase(doubles.begin(), doubles.end());
+  reader.know_damaged(damaged);
+  if (std::ssize(damaged) <= options.damaged_budget) return;
+  std::string list;
+  for (const auto& entry : damaged) list += fmt::format("\n  {} sample {}: {}", entry.source, entry.sample, entry.why);
+  throw DataError({.what = "DataLoader",
+                   .why = fmt::format("{} samples are damaged, more than the {} that may be replaced:{}",
+                                      damaged.size(), options.damaged_budget, list),
+                   .fix = "check the data set with `lockstep data verify` and copy what is damaged again"});
+}
+
+DataLoader::DataLoader(std::vector<Source> sources, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(sources), options)) {}
+
+DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options)
+    : DataLoader(std::vector<Source>{{.name = "", .dataset = std::move(dataset)}}, options) {}
 
 DataLoader::~DataLoader() = default;
 
 LoadedStep DataLoader::next() {
-  if (!prefetcher_) {
-    prefetcher_ = std::make_unique<Prefetcher>(*dataset_, options_, Position{epoch_, step_in_epoch_});
+  Impl& impl = *impl_;
+  if (!impl.pipeline) {
+    impl.pipeline.emplace(impl.sources.front().dataset->fields(), impl.stream, impl.reader, impl.options);
   }
-  LoadedStep step = prefetcher_->next();
-  const Position next = after({step.epoch, step.step_in_epoch}, steps_per_epoch());
-  epoch_ = next.epoch;
-  step_in_epoch_ = next.step_in_epoch;
-  return step;
+  const auto began = Clock::now();
+  ReadStep read = impl.pipeline->next();
+  impl.statistics.waited += Clock::now() - began;
+  impl.statistics.bytes += read.bytes;
+  ++impl.statistics.steps;
+  for (const auto& micro_batch : read.step.micro_batches) impl.statistics.samples += micro_batch.samples;
+  impl.delivered = std::move(read.after);
+  std::ranges::copy(read.damaged, std::back_inserter(impl.found));
+  impl.add(std::move(read.damaged));
+  return std::move(read.step);
 }
 
-std::int64_t DataLoader::steps_per_epoch() const noexcept {
-  return count_steps(dataset_->samples(), options_.global_batch);
+std::int64_t DataLoader::epoch_samples() const noexcept { return impl_->stream.epoch_samples(); }
+
+std::int64_t DataLoader::steps_per_epoch() const noexcept { return impl_->stream.steps_per_epoch(); }
+
+const std::vector<Source>& DataLoader::sources() const noexcept { return impl_->sources; }
+
+const LoaderOptions& DataLoader::options() const noexcept { return impl_->options; }
+
+LoaderStatistics DataLoader::statistics() const {
+  LoaderStatistics statistics = impl_->statistics;
+  if (impl_->pipeline) impl_->pipeline->add_to(statistics);
+  return statistics;
 }
 
-const Dataset& DataLoader::dataset() const noexcept { return *dataset_; }
+std::vector<DamagedEntry> DataLoader::damaged() const { return impl_->damaged; }
 
-const LoaderOptions& DataLoader::options() const noexcept { return options_; }
+std::string DataLoader::take_findings() {
+  return impl_->found.empty() ? std::string() : to_json_text(std::exchange(impl_->found, {}));
+}
+
+void DataLoader::merge_findings(int /*rank*/, std::string_view findings) {
+  impl_->add(damaged_from_json_text(findings));
+}
 
 std::string DataLoader::state() const {
-  return json{{"schema_version", kSchemaVersion},      {"epoch", epoch_},
-              {"step_in_epoch", step_in_epoch_},       {"seed", options_.seed},
-              {"global_batch", options_.global_batch}, {"dataset", dataset_->fingerprint()}}
-      .dump();
+  return to_json_text({.seed = impl_->options.seed, .position = impl_->delivered, .damaged = impl_->damaged},
+                      impl_->sources, impl_->stream);
 }
 
 void DataLoader::load_state(std::string_view state) {
-  const auto fail = [](std::string why, std::string fix) {
-    throw CheckpointError({.what = "position of the data loader", .why = std::move(why), .fix = std::move(fix)});
-  };
-  Position position;
-  try {
-    const json saved = json::parse(state);
-    const json own = json::parse(this->state());
-    for (const char* field : {"schema_version", "seed", "global_batch", "dataset"}) {
-      if (saved.at(field) != own.at(field)) {
-        fail(fmt::format("{} is {} in the checkpoint and {} in this run", field, saved.at(field).dump(),
-                         own.at(field).dump()),
-             fmt::format("resume with the same {}, or start a new run", field));
-      }
-    }
-    position = {saved.at("epoch"), saved.at("step_in_epoch")};
-  } catch (const json::exception& error) {
-    fail(error.what(), "resume from another checkpoint");
-  }
-  if (position.epoch < 0 || position.step_in_epoch < 0 || position.step_in_epoch >= steps_per_epoch()) {
-    fail(fmt::format("epoch {}, step {} does not exist: an epoch has {} steps", position.epoch, position.step_in_epoch,
-                     steps_per_epoch()),
-         "resume from another checkpoint");
-  }
-  prefetcher_.reset();
-  epoch_ = position.epoch;
-  step_in_epoch_ = position.step_in_epoch;
+  Impl& impl = *impl_;
+  LoaderState loaded = from_json_text(state, impl.options.seed, impl.sources, impl.stream);
+  impl.pipeline.reset();  // before its stream moves
+  impl.stream.seek(loaded.position);
+  impl.delivered = std::move(loaded.position);
+  impl.damaged.clear();
+  impl.found.clear();
+  impl.add(std::move(loaded.damaged));
 }
 
 }  // namespace lockstep

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep/dataloader/dataset.hpp"
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -22,7 +20,6 @@
 namespace lockstep {
 namespace {
 
-[[maybe_unused]] constexpr std::uintptr_t kAlignment = 64;  // of batches: kernels may change bits with alignment
 constexpr std::array<std::string_view, 2> kFields{"data", "target"};
 
 // The index with its fields in the order of kFields.
@@ -55,13 +52,28 @@ class ShardedDataset final : public Dataset {
       check_size(*store_->open(entry.file), entry);
       ends_.push_back(end += entry.samples);
     }
+    for (const auto& field : index_.fields) {
+      fields_.push_back({.name = field.name, .dtype = field.delivered, .shape = field.shape});
+      converters_.push_back(converter(field.dtype, field.delivered));
+    }
   }
 
   [[nodiscard]] std::int64_t samples() const noexcept override { return index_.samples; }
   [[nodiscard]] std::string fingerprint() const override { return fingerprint_; }
 
-  [[nodiscard]] Batch read(std::span<const std::int64_t> indices) const override {
-    return {.data = gather(0, indices), .target = gather(1, indices)};
+  [[nodiscard]] const std::vector<FieldInfo>& fields() const noexcept override { return fields_; }
+
+  // Each field goes straight from the mapped file to its place.
+  void read(const SampleKey& key, SampleSlot& slot) const override {
+    const auto [place, row] = locate(key.sample);
+    const auto shard = shards_.get(place);
+    for (std::size_t f = 0; f < fields_.size(); ++f) {
+      const FieldSchema& schema = index_.fields[f];
+      const auto bytes = static_cast<std::int64_t>(sample_bytes(schema));
+      converters_[f](shard->payloads[f] + row * bytes, slot.fixed(f).data(),
+                     bytes / static_cast<std::int64_t>(size_of(schema.dtype)), static_cast<float>(schema.scale),
+                     static_cast<float>(schema.offset));
+    }
   }
 
  private:
@@ -79,33 +91,14 @@ class ShardedDataset final : public Dataset {
     return {shard, sample - (ends_[shard] - index_.shards[shard].samples)};
   }
 
-  // [samples, …]: each sample goes straight from the mapped file to its place in the tensor.
-  [[nodiscard]] at::Tensor gather(std::size_t field, std::span<const std::int64_t> indices) const {
-    const FieldSchema& schema = index_.fields[field];
-    std::vector<std::int64_t> shape{static_cast<std::int64_t>(indices.size())};
-    shape.insert(shape.end(), schema.shape.begin(), schema.shape.end());
-    auto tensor = at::empty(shape, schema.delivered == DType::float32 ? at::kFloat : at::kLong);
-    auto* to = static_cast<std::byte*>(tensor.mutable_data_ptr());
-    assert(reinterpret_cast<std::uintptr_t>(to) % kAlignment == 0);
-
-    auto* const convert = converter(schema.dtype, schema.delivered);
-    const auto from_bytes = static_cast<std::int64_t>(sample_bytes(schema));
-    const auto elements = from_bytes / static_cast<std::int64_t>(size_of(schema.dtype));
-    for (const auto index : indices) {
-      const auto [shard, row] = locate(index);
-      convert(shards_.get(shard)->payloads[field] + row * from_bytes, to, elements, static_cast<float>(schema.scale),
-              static_cast<float>(schema.offset));
-      to += elements * static_cast<std::int64_t>(size_of(schema.delivered));
-    }
-    return tensor;
-  }
-
   const std::filesystem::path folder_;
   const std::string fingerprint_;
   const ShardIndex index_;
   const std::shared_ptr<const BlobStore> store_;
   std::vector<std::int64_t> ends_;  // of each shard: one past its last sample
   mutable ShardCache<Shard> shards_;
+  std::vector<FieldInfo> fields_;
+  std::vector<Convert*> converters_;
 };
 
 }  // namespace

@@ -15,6 +15,10 @@ namespace lockstep {
 [[nodiscard]] std::unique_ptr<const RecordReader> open_tar(std::shared_ptr<const BlobStore> store,
                                                            const RecordOptions& options);
 
+[[nodiscard]] std::unique_ptr<const RecordReader> open_files(std::shared_ptr<const BlobStore> store,
+                                                             const RecordOptions& options);
+[[nodiscard]] bool has_manifest(const BlobStore& store);  // of "files"
+
 // The folder that docs/dataset_format.md describes: index.json and HDF5 shards, each with a checksum, checked at its
 // first use.
 [[nodiscard]] std::unique_ptr<const RecordReader> open_lockstep(std::shared_ptr<const BlobStore> store,

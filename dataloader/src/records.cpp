@@ -46,6 +46,7 @@ bool index_says(const BlobStore& store, const char* key) {
 // In the order in which they are looked for: those that an index gives away first, because a store behind http(s) can
 // be asked for a name but not listed.
 constexpr std::array kFormats{
+    Format{"files", [](const auto& store, const auto&) { return has_manifest(store); }, open_files},
     Format{"lockstep", [](const auto& store, const auto&) { return index_says(store, "schema_version"); },
            open_lockstep},
     Format{"mds", [](const auto& store, const auto&) { return index_says(store, "version"); }, open_mds},

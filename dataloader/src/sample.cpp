@@ -5,23 +5,9 @@
 #include <numbers>
 #include <utility>
 
+#include "philox.hpp"
+
 namespace lockstep {
-namespace {
-
-// One Philox 4x32-10 block (Salmon et al., SC 2011, table 2 and figure 2).
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) noexcept {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t first = std::uint64_t{0xD2511F53} * counter[0];
-    const std::uint64_t second = std::uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<std::uint32_t>(second >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(second),
-               static_cast<std::uint32_t>(first >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(first)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
-  }
-  return counter;
-}
-
-}  // namespace
 
 std::size_t FieldInfo::row_bytes() const noexcept {
   std::size_t elements = 1;
@@ -71,6 +57,20 @@ std::span<std::byte> SampleSlot::ragged(std::size_t field, std::int64_t rows) {
   const std::size_t before = all.bytes.size();
   all.bytes.resize(before + static_cast<std::size_t>(rows) * all.row_bytes);
   return std::span(all.bytes).subspan(before);
+}
+
+void SampleSlot::end_sample() {
+  for (Rows* rows : ragged_) {
+    if (rows != nullptr) rows->ends.push_back(static_cast<std::int64_t>(rows->bytes.size() / rows->row_bytes));
+  }
+}
+
+void SampleSlot::undo_sample() {
+  for (Rows* rows : ragged_) {
+    if (rows != nullptr) {
+      rows->bytes.resize(rows->ends.empty() ? 0 : static_cast<std::size_t>(rows->ends.back()) * rows->row_bytes);
+    }
+  }
 }
 
 }  // namespace lockstep

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "lockstep/base/hash.hpp"
+
 namespace lockstep {
 
 ShardedReader::ShardedReader(const std::string& what, ShardLayout layout) : layout_(std::move(layout)) {
@@ -20,7 +22,7 @@ ShardedReader::ShardedReader(const std::string& what, ShardLayout layout) : layo
   }
 }
 
-std::string ShardedReader::fingerprint() const { return hash_of_text(layout_.identity); }
+std::string ShardedReader::fingerprint() const { return fmt::format("{:016x}", fnv1a(layout_.identity)); }
 
 ShardedReader::Place ShardedReader::locate(std::int64_t sample) const {
   if (sample < 0 || sample >= samples()) {
@@ -61,13 +63,5 @@ std::vector<std::size_t> select_fields(const std::string& what, const std::vecto
 }
 
 bool is_local(const BlobStore& store) noexcept { return store.location().find("://") == std::string::npos; }
-
-std::string hash_of_text(std::string_view text) {
-  std::uint64_t hash = 0xCBF29CE484222325U;
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
-  }
-  return fmt::format("{:016x}", hash);
-}
 
 }  // namespace lockstep

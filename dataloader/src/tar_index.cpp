@@ -111,7 +111,8 @@ std::optional<TarName> split_tar_name(std::string_view name) {
   const auto slash = name.rfind('/');
   const auto base = slash == std::string_view::npos ? 0 : slash + 1;
   const auto dot = name.find('.', base);
-  const bool about = base == 0 && name.starts_with("__") && name.ends_with("__");
+  const auto first = name.substr(0, name.find('/'));
+  const bool about = first.size() >= 4 && first.starts_with("__") && first.ends_with("__");
   if (dot == std::string_view::npos || dot == base || dot + 1 == name.size() || about) return std::nullopt;
   return TarName{name.substr(0, dot), name.substr(dot + 1)};
 }

@@ -40,7 +40,7 @@ struct TarName {
   std::string_view field;  // the rest, as written
 };
 
-// Nothing if the file belongs to no sample: no dot, a hidden file, "__about__.txt".
+// Nothing if the file belongs to no sample: no dot, a hidden file, or about the shard ("__about__/a.txt").
 [[nodiscard]] std::optional<TarName> split_tar_name(std::string_view name);
 
 inline constexpr const char* kTarIndexSuffix = ".index";  // of the name of the file beside the tar file

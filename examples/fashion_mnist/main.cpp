@@ -29,7 +29,7 @@ double accuracy(lockstep::Runtime& rt, Net& net, const std::string& folder) {
   }
   net.train();
   rt.world().all_reduce(correct).wait();
-  return correct.item<double>() / static_cast<double>(loader.dataset().samples());
+  return correct.item<double>() / static_cast<double>(loader.epoch_samples());
 }
 
 void train(lockstep::Runtime& rt, const Options& options) {

@@ -26,6 +26,7 @@ class StepLoop::Impl {
 
   void seed_outside() const { at::manual_seed(micro_batch_seed(rt.options.seed, step, rt.micro_batches)); }
   [[nodiscard]] std::int64_t total_steps() const;
+  void share_findings();
   void save();
   void write_metrics();
   void show_progress();
@@ -55,6 +56,22 @@ std::int64_t StepLoop::Impl::total_steps() const {
   const std::int64_t by_steps = rt.options.max_steps;
   if (by_epochs == 0 || by_steps == 0) return std::max(by_epochs, by_steps);
   return std::min(by_epochs, by_steps);
+}
+
+// What a loader found on one rank alone is to be the same in every rank's state.
+void StepLoop::Impl::share_findings() {
+  for (const auto& [name, resumable] : state.resumables()) {
+    const std::string own = resumable->take_findings();
+    std::int64_t any = own.empty() ? 0 : 1;
+    rt.world.all_reduce({&any, 1, DType::int64}, ReduceOp::max).wait();
+    for (int rank = 0; any != 0 && rank < rt.world.world_size(); ++rank) {
+      const std::string findings = rt.world.broadcast(own, rank);
+      if (!findings.empty()) resumable->merge_findings(rank, findings);
+      if (!findings.empty() && rt.is_root()) {
+        rt.log.warning(fmt::format("{}, found by rank {}: {}", name, rank, findings));
+      }
+    }
+  }
 }
 
 void StepLoop::Impl::save() {
@@ -194,10 +211,12 @@ void StepLoop::end_step() {
   const bool logs = logs_this_step();
   ++impl.step;
   impl.samples_since_log += impl.plan.samples;
+  const std::int64_t every = impl.rt.options.checkpoint_every_steps;
+  const bool saves = impl.stop || (every > 0 && impl.step % every == 0);
+  if (logs || saves) impl.share_findings();
   if (logs) impl.write_metrics();
   impl.show_progress();
-  const std::int64_t every = impl.rt.options.checkpoint_every_steps;
-  if (impl.stop || (every > 0 && impl.step % every == 0)) impl.save();
+  if (saves) impl.save();
   if (impl.stop && impl.rt.listens_to_signals) {
     impl.rt.progress.clear();
     throw Stopped({.what = fmt::format("stopped on request after step {}", impl.step),
@@ -214,6 +233,7 @@ void StepLoop::finish() {
         fmt::format("nothing left to train: step {} of {} is done (train.epochs or train.max_steps to go on)",
                     impl.step, impl.total_steps()));
   }
+  impl.share_findings();
   impl.save();
   impl.rt.final_step = impl.step;
   impl.rt.parameters_sha256 = parameters_sha256(impl.state);

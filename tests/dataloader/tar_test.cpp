@@ -122,7 +122,7 @@ TEST(Tar, names_of_fields_are_lower_case_as_webdataset_has_them) {
 
 TEST(Tar, what_is_no_sample_is_stepped_over) {
   TarMaker tar;
-  tar.add("folder.d/", "", '5').add("__about__.txt__", "x").add(".hidden.jpg", "x").add("README", "x");
+  tar.add("folder.d/", "", '5').add("__about__/a.txt", "x").add(".hidden.jpg", "x").add("README", "x");
   tar.add("1.jpg", "one").add("link.jpg", "", '2').add("1.cls", "1");
   const auto reader = open_bytes(tar.finished());
   EXPECT_EQ(reader->samples(), 1);
@@ -389,6 +389,33 @@ TEST_F(TarShards, a_damaged_copy_is_fetched_again) {
   shared->origin("a.tar")[512] ^= 1;
   Record record;
   EXPECT_THROW(reader->read(0, record), DamagedSample);
+}
+
+TEST_F(TarShards, random_damage_anywhere_delivers_no_wrong_byte) {
+  const auto tar = read_file(folder_ / "s-0.tar");
+  const auto index = read_file(index_);
+  std::mt19937 random(3);
+  const auto damage = [&](std::string bytes) {
+    const auto at = random() % bytes.size();
+    if (random() % 4 == 0) return bytes.substr(0, at);
+    bytes[at] ^= static_cast<char>(1U << random() % 8);
+    return bytes;
+  };
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const bool in_index = i % 3 == 0;
+    const auto store = std::make_shared<MemoryStore>();
+    store->put("a.tar", in_index ? tar : damage(tar));
+    store->put("a.tar.index", in_index ? damage(index) : index);
+    try {
+      const auto reader = open_records(store);
+      EXPECT_THAT(read_texts(*reader, 0), ElementsAre("picture", "3"));
+      EXPECT_THAT(read_texts(*reader, 1), ElementsAre("other", "4"));
+    } catch (const DataError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1500);  // the rest is in headers and padding, which an index makes superfluous
 }
 
 TEST(ExpandBraces, of_a_data_sets_files_are_ranges) {

@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <torch/optim.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "lockstep/base/crc32c.hpp"
+#include "lockstep/dataloader/records.hpp"
 #include "lockstep/lockstep.hpp"
 #include "runtime/job.hpp"
 #include "runtime/probe.hpp"
@@ -55,7 +57,8 @@ Fingerprint bits_of(const TrainState& state) {
 
 // Starts the program (again) in its run folder and trains to the end; the state of rank 0 then. A net that starts anew
 // has weights which only a new run may keep.
-Fingerprint train(int world_size, const RuntimeOptions& options, MakeOptimizer make = make_sgd) {
+Fingerprint train(int world_size, const RuntimeOptions& options, MakeOptimizer make = make_sgd,
+                  const std::shared_ptr<const Dataset>& data = probe_data()) {
   Fingerprint final_state;
   const bool new_run = !fs::exists(fs::path(options.run_dir) / "run.json");
   run_ranks_in_turn(world_size, [&](Communicator& world) {
@@ -70,7 +73,7 @@ Fingerprint train(int world_size, const RuntimeOptions& options, MakeOptimizer m
     weight.set_data(weight.contiguous(at::MemoryFormat::ChannelsLast));
     DistributedDataParallel model(rt, net.ptr());
     const auto optimizer = make(net->parameters());
-    DataLoader loader(probe_data(), rt.loader_options());
+    DataLoader loader(data, rt.loader_options());
     TrainState state;
     state.add("model", net.ptr()).add("optimizer", *optimizer).add("loader", loader);
     for (auto& step : rt.steps(state, loader)) {
@@ -143,6 +146,38 @@ TEST(Resume, goes_on_from_every_checkpoint_at_every_world_size) {
     const int world_size = 1 + step % 3;
     EXPECT_EQ(first_difference(train(world_size, options), straight), "")
         << "from step " << step << " on " << world_size << " ranks";
+  }
+}
+
+// Probe data of which two samples cannot be read.
+class DamagedData final : public Dataset {
+ public:
+  [[nodiscard]] std::int64_t samples() const noexcept override { return whole_->samples(); }
+  [[nodiscard]] std::string fingerprint() const override { return whole_->fingerprint(); }
+  [[nodiscard]] const std::vector<FieldInfo>& fields() const noexcept override { return whole_->fields(); }
+  void read(const SampleKey& key, SampleSlot& slot) const override {
+    if (key.sample == 4 || key.sample == 19) throw DamagedSample({.what = "", .why = "a bit flipped"});
+    whole_->read(key, slot);
+  }
+
+ private:
+  const std::shared_ptr<const Dataset> whole_ = probe_data();
+};
+
+TEST(DamagedSamples, are_in_every_ranks_state_and_the_bits_are_the_same_at_every_world_size) {
+  // Each is found by one rank alone, before the checkpoint of step 2 or after it.
+  const test::TemporaryDirectory folder;
+  const auto data = std::make_shared<DamagedData>();
+  const Fingerprint alone = train(1, options_in(folder / "run-1", 6), make_sgd, data);
+  EXPECT_TRUE(std::ranges::any_of(alone, [](const NamedBits& entry) {
+    return entry.name.find(R"({"sample":4,"source":"","why":"sample 4: a bit flipped"},{"sample":19)") !=
+           std::string::npos;
+  }));
+  for (const int world_size : {2, 3}) {
+    const auto run = folder / ("run-" + std::to_string(world_size));
+    train(world_size, options_in(run, 2), make_sgd, data);
+    EXPECT_EQ(first_difference(train(1, options_in(run, 6), make_sgd, data), alone), "")
+        << world_size << " ranks, then one";
   }
 }
 

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
+#include <vector>
+
+#include "lockstep/dataloader/sample.hpp"
 
 namespace lockstep {
 
-// Samples stacked along a new first dimension. Every tensor starts at a 64-byte boundary.
-struct Batch {
-  at::Tensor data;    // [samples, …]
-  at::Tensor target;  // [samples, …]
-};
-
-// A fixed set of samples with random access. Thread-safe after construction.
+// A fixed set of samples with random access. Thread-safe after construction. A program's own data is one more of these.
 class Dataset {
  public:
   virtual ~Dataset() = default;
   [[nodiscard]] virtual std::int64_t samples() const noexcept = 0;
   // Changes when the content changes; a run does not resume on other data.
   [[nodiscard]] virtual std::string fingerprint() const = 0;
-  // Local. The samples at `indices`, in that order. Throws DataError naming file and sample.
-  [[nodiscard]] virtual Batch read(std::span<const std::int64_t> indices) const = 0;
+  // The fields of every sample, as delivered.
+  [[nodiscard]] virtual const std::vector<FieldInfo>& fields() const noexcept = 0;
+  // Local. Writes sample key.sample to its place in a batch, field by field of fields(). The same bits for the same
+  // key, on any thread and rank. Throws DamagedSample, which costs this sample, and DataError or IoError, which end the
+  // run.
+  virtual void read(const SampleKey& key, SampleSlot& slot) const = 0;
+  // "shard-00003.tar, sample 17", for messages.
+  [[nodiscard]] virtual std::string describe(std::int64_t sample) const { return "sample " + std::to_string(sample); }
 };
 
-// Local. A folder of shards as docs/dataset_format.md describes it (index.json and HDF5 files).
-// Throws DataError naming the folder or file: missing, not a data set, of another size than the index says.
+// Local. A folder of shards as docs/dataset_format.md describes it (index.json and HDF5 files), with the fields `data`
+// and `target`. Throws DataError naming the folder or file: missing, not a data set, of another size than the index
+// says.
 [[nodiscard]] std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& folder);
 
 }  // namespace lockstep

@@ -27,13 +27,14 @@ struct Region {
 struct FieldOptions {
   std::string name;              // in the batch
   std::string from{};            // the stored field's name; default: name
-  std::optional<DType> dtype{};  // delivered; images: uint8 or float32; default: as stored (images: uint8)
+  std::optional<DType> dtype{};  // delivered; images: uint8 (PNG of 16 bits: int32) or float32; default: as stored
+                                 // (JSON: float64)
   double scale = 1.0;            // delivered = stored · scale + offset, where dtype is float32
   double offset = 0.0;
   bool ragged = false;  // the first dimension differs from sample to sample (npy, raw)
   // Images only. The scale is libjpeg's: the decoder itself skips the work (1, 2, 4 or 8).
-  std::optional<Region> region{};  // decoded alone; the rest of the image costs little
-  int shrink = 1;                  // delivered height is ⌈region's height / shrink⌉
+  std::optional<Region> region{};  // decoded alone; the rest of the image costs little. Begins at multiples of shrink
+  int shrink = 1;                  // JPEG only; delivered height is ⌈region's height / shrink⌉
   int channels = 3;                // 1: grey
   bool channels_first = true;      // [channels, height, width], else [height, width, channels]
   // JSON only: the value at this JSON pointer (RFC 6901), a number or an array of numbers: "/ego/speed".

@@ -51,10 +51,11 @@ class SampleRandom {
 // Where one sample of a batch goes. Fields by their place in Dataset::fields().
 class SampleSlot {
  public:
-  // Rows of a ragged field, collected sample after sample.
+  // The rows of a ragged field, sample after sample.
   struct Rows {
     std::size_t row_bytes = 0;
-    std::vector<std::byte> bytes;
+    std::vector<std::byte> bytes{};
+    std::vector<std::int64_t> ends{};  // of each sample: one past its last row
   };
 
   SampleSlot(std::vector<std::span<std::byte>> fixed, std::vector<Rows*> ragged) noexcept;
@@ -64,7 +65,10 @@ class SampleSlot {
   // A new place for `rows` rows of a ragged field; to be asked for once a sample. Valid until the next call.
   [[nodiscard]] std::span<std::byte> ragged(std::size_t field, std::int64_t rows);
 
+  // For the loader: the next sample's place, the end of a sample, and a sample that is taken back.
   void move_to(std::size_t field, std::span<std::byte> place) noexcept { fixed_[field] = place; }
+  void end_sample();
+  void undo_sample();
 
  private:
   std::vector<std::span<std::byte>> fixed_;  // empty where the field is ragged
