@@ -2,15 +2,12 @@
 """Who takes part in the bench: the command and the environment of each library and setting, and how it is run once."""
 
 import dataclasses
-import json
 import os
-import pathlib
 import subprocess
-import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = ROOT / "build/release/bin"
+from host import BIN, ROOT, cores, environment, lines_of, run_once, wheel
+
 DEBIAN_OPENMPI = "/usr/lib/x86_64-linux-gnu/openmpi"
 
 OURS = ["shm_own", "shm_ordinary", "communicator_own", "mpi"]
@@ -46,19 +43,6 @@ class Task:
 
     def arguments(self):
         return [",".join(self.cases), *map(str, (self.smallest, self.largest, self.seconds)), self.shape, str(self.burst)]
-
-
-def environment(**more):
-    return {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", **more}
-
-
-def wheel(name, *packages):
-    """A virtual environment with `packages`, made where it is missing."""
-    folder = ROOT / f".venv-{name}"
-    if not (folder / "bin/python").exists():
-        subprocess.check_call([sys.executable, "-m", "venv", folder])
-        subprocess.check_call([folder / "bin/pip", "install", "-q", *packages])
-    return folder
 
 
 def build_peer(source, name, prefix, libraries=("-lmpi",)):
@@ -127,23 +111,6 @@ def contenders(names, ranks=2):
     return {name: everyone.get(name, ours) for name in names}
 
 
-def lines_of(output):
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-
-
-def run_once(command, env, timeout=200):
-    """The JSON lines of one program; a complaint and none if it fails: one contender must not end the bench."""
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**env))
-    except subprocess.TimeoutExpired:
-        print(f"{' '.join(command)} did not end within {timeout} s", file=sys.stderr)
-        return []
-    if run.returncode != 0:
-        print(f"{' '.join(command)} left with {run.returncode}:\n{run.stdout[-500:]}{run.stderr[-1500:]}", file=sys.stderr)
-        return []
-    return lines_of(run.stdout)
-
-
 def launch(name, contender, task):
     command, env = contender
     with tempfile.NamedTemporaryFile() as barrier:
@@ -158,12 +125,3 @@ def launch_gloo(task):
                                                 MASTER_PORT="29612", GLOO_SOCKET_IFNAME="lo"))
                for rank, core in enumerate(cores())]
     return lines_of([process.communicate(timeout=300)[0] for process in started][0])
-
-
-def cores():
-    return sorted(os.sched_getaffinity(0))[:2]
-
-
-def machine():
-    cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
-    return f"{cpu}, {os.cpu_count()} cores, Linux {os.uname().release}"

@@ -5,14 +5,11 @@ import json
 import pathlib
 
 import verdict
-from contenders import CROWDED_MPIS, MPIS, names_of
-from results import BUS, Results, middle, ratios, size_text
+from contenders import MPIS, names_of
+from goals import middle, ratios, table
+from results import BUS, Results, size_text
 
 EVERY_MPI = names_of(MPIS)
-
-
-def table(head, rows):
-    return ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def micro(seconds):

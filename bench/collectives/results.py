@@ -3,7 +3,8 @@
 
 import json
 import re
-import statistics
+
+from goals import middle, ratios
 
 RANKS = 2
 # Bytes that a rank must read and write at least, in multiples of the array, if all ranks share the work: each element
@@ -17,16 +18,6 @@ BUS = {"all_reduce": 2 * (RANKS - 1) / RANKS, "reduce_scatter": (RANKS - 1) / RA
 
 def collective_of(case):
     return next(name for name in TRAFFIC if case.startswith(name))
-
-
-def ratios(above, below):
-    return [a / b for a, b in zip(above, below) if a and b]
-
-
-def middle(values):
-    """The median of those that are there."""
-    present = [value for value in values if value is not None]
-    return statistics.median(present) if present else None
 
 
 def size_text(size):

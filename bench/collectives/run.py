@@ -12,12 +12,14 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "shared"))
 import page
-from contenders import (BIN, CROWDED_MPIS, MPIS, OURS, ROOT, Task, contenders, cores, launch, launch_gloo, machine,
-                        names_of, run_once, wheel)
+from contenders import CROWDED_MPIS, MPIS, OURS, Task, contenders, launch, launch_gloo, names_of
+from host import BIN, ROOT, cores, machine, run_once, wheel
 
 KIB, MIB = 1 << 10, 1 << 20
 EVERY_MPI = names_of(MPIS)

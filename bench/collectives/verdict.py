@@ -1,60 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The goals of the collectives and whether the results reach them. A goal over many sizes is judged by the worst one."""
 
-import statistics
-from typing import NamedTuple
-
 from contenders import CROWDED_MPIS, MPIS, names_of
-from results import middle, ratios, size_text
+from goals import Goal, Row, judge, middle, percent, ratios
+from results import size_text
 
 KIB, MIB = 1 << 10, 1 << 20
 BACKEND = ["shm_own", "shm_ordinary"]
 EVERY_MPI = names_of(MPIS)
 MEMORY = {"shm_own": "own buffers", "shm_ordinary": "ordinary memory"}
-
-
-class Row(NamedTuple):
-    criterion: str
-    needed: str
-    reached: str
-    verdict: str
-
-
-class Goal(NamedTuple):
-    """`unit` follows a number that is multiplied by `scale`; at least `need`, or at most."""
-    need: float
-    at_most: bool = False
-    unit: str = "×"
-    scale: float = 1.0
-
-    def text(self, value):
-        shown = value * self.scale
-        digits = 0 if abs(shown) >= 10 else 3 if self.at_most and self.unit == "×" else 2
-        return f"{shown:,.{digits}f}{self.unit}"
-
-    def needed(self):
-        return f"{'≤' if self.at_most else '≥'} {self.need * self.scale:g}{self.unit}"
-
-    def met(self, value):
-        return value <= self.need if self.at_most else value >= self.need
-
-    def spread(self, values):
-        return f"{self.text(statistics.median(values))} ({self.text(min(values))}–{self.text(max(values))})"
-
-
-def judge(criterion, goal, candidates):
-    """candidates: {where: a value a launch}. Medians are judged."""
-    found = {where: values for where, values in candidates.items() if values}
-    if not found:
-        return Row(criterion, goal.needed(), "–", "not measured")
-    worst = (max if goal.at_most else min)(found, key=lambda where: statistics.median(found[where]))
-    met = goal.met(statistics.median(found[worst]))
-    where = f", {worst}" if worst else ""
-    return Row(criterion, goal.needed(), goal.spread(found[worst]) + where, "yes" if met else "NO")
-
-
-def percent(need, at_most=False):
-    return Goal(need, at_most, " %", 100)
 
 
 def against(results, part, ours, theirs, first, last, slower=False):

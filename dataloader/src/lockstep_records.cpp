@@ -68,7 +68,13 @@ std::unique_ptr<const RecordReader> open_lockstep(std::shared_ptr<const BlobStor
   std::vector<FieldSchema> chosen;
   for (const auto i : select_fields(what, names, options.fields)) {
     const auto& field = chosen.emplace_back(index.fields[i]);
-    layout.fields.push_back({.name = field.name, .encoding = "raw", .dtype = field.dtype, .shape = field.shape});
+    layout.fields.push_back({.name = field.name,
+                             .encoding = "raw",
+                             .dtype = field.dtype,
+                             .shape = field.shape,
+                             .delivered = field.delivered,
+                             .scale = field.scale,
+                             .offset = field.offset});
   }
   index.fields = std::move(chosen);
   for (const auto& entry : index.shards) {

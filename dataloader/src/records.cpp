@@ -165,4 +165,6 @@ std::unique_ptr<const RecordReader> open_records(std::shared_ptr<const BlobStore
   return choose(*store, options).open(store, options);
 }
 
+std::string format_of(const BlobStore& store, const RecordOptions& options) { return choose(store, options).name; }
+
 }  // namespace lockstep

@@ -15,7 +15,7 @@
 #include "convert.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
-#include "lockstep/base/hash.hpp"
+#include "sharded_reader.hpp"
 
 namespace lockstep {
 namespace {
@@ -121,9 +121,7 @@ std::uint64_t sample_bytes(const FieldSchema& schema) {
   return bytes;
 }
 
-std::string fingerprint_of(const ShardIndex& index) {
-  return fmt::format("{:016x}", fnv1a(without_fingerprint(index).dump()));
-}
+std::string fingerprint_of(const ShardIndex& index) { return hash_of_text(without_fingerprint(index).dump()); }
 
 std::string to_json_text(const ShardIndex& index) {
   json document = without_fingerprint(index);

@@ -22,7 +22,7 @@ ShardedReader::ShardedReader(const std::string& what, ShardLayout layout) : layo
   }
 }
 
-std::string ShardedReader::fingerprint() const { return fmt::format("{:016x}", fnv1a(layout_.identity)); }
+std::string ShardedReader::fingerprint() const { return hash_of_text(layout_.identity); }
 
 ShardedReader::Place ShardedReader::locate(std::int64_t sample) const {
   if (sample < 0 || sample >= samples()) {
@@ -63,5 +63,7 @@ std::vector<std::size_t> select_fields(const std::string& what, const std::vecto
 }
 
 bool is_local(const BlobStore& store) noexcept { return store.location().find("://") == std::string::npos; }
+
+std::string hash_of_text(std::string_view text) { return fmt::format("{:016x}", fnv1a(text)); }
 
 }  // namespace lockstep

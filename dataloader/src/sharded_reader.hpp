@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lockstep/dataloader/blob.hpp"
@@ -51,5 +52,7 @@ void clear(Record& record, std::size_t fields);
 
 // The blob is a file on this host; then its name is its path.
 [[nodiscard]] bool is_local(const BlobStore& store) noexcept;
+
+[[nodiscard]] std::string hash_of_text(std::string_view text);  // 16 hex digits: FNV-1a, 64 bits
 
 }  // namespace lockstep

@@ -34,6 +34,7 @@ class TarReader final : public RecordReader {
   [[nodiscard]] const std::vector<std::int64_t>& shard_samples() const noexcept override { return shard_samples_; }
   [[nodiscard]] std::string fingerprint() const override { return fmt::format("{:016x}", hash_); }
   [[nodiscard]] const std::vector<StoredField>& fields() const noexcept override { return fields_; }
+  [[nodiscard]] bool checksummed() const noexcept override { return std::ranges::all_of(shards_, &Shard::checksums); }
 
   void read(std::int64_t sample, Record& record) const override {
     const Shard& shard = shard_of(sample);

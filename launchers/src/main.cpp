@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "data.hpp"
 #include "info.hpp"
 #include "job.hpp"
 #include "lockstep/base/config.hpp"
@@ -67,7 +69,10 @@ int main_command(int argc, char** argv) {
   merge_command->add_flag("--json", merge_options.json, "print JSON");
   app.add_subcommand("info", "tell what was built, what this machine has, and the environment variables that count");
 
+  app.add_subcommand("data", "pack, inspect, verify, bench and plot data sets: lockstep data --help");
+
   if (argc > 1) check_command(app, argv[1]);
+  if (argc > 1 && std::string_view(argv[1]) == "data") become_data_tool(std::span(argv, argc).subspan(2));
   int ours = argc;
   if (argc > 1 && std::string_view(argv[1]) == "run") {
     ours = program_index(argc, argv);

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench/collectives"))
+sys.path[:0] = [str(ROOT / "bench/shared"), str(ROOT / "bench/collectives")]
 import page
 import verdict
 from results import Results

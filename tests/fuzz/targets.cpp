@@ -109,4 +109,8 @@ void tokens(std::string_view bytes) {
   }
 }
 
+void manifest(std::string_view bytes) {
+  read_all(MemoryStore().add("manifest.jsonl", bytes).add("a.jpg", "image"), {.format = "files"});
+}
+
 }  // namespace lockstep::fuzz

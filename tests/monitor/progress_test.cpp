@@ -30,6 +30,11 @@ TEST(ProgressLine, leaves_out_what_is_not_known) {
   EXPECT_EQ(progress_line(state_at(3, 10), 0.0), "epoch 1/1  step 3/10  30%");
 }
 
+TEST(ProgressLine, names_a_task_that_is_not_training) {
+  EXPECT_EQ(progress_line({.task = "pack", .step = 5, .total_steps = 20, .loss = std::nan("")}, 1.0),
+            "pack  sample 5/20  25%  ETA 0:15");
+}
+
 TEST(ProgressLine, percent_is_rounded_down_so_that_100_means_done) {
   EXPECT_THAT(progress_line(state_at(9999, 10000), 0.0), EndsWith("  99%"));
   EXPECT_THAT(progress_line(state_at(29, 100), 0.0), EndsWith("  29%"));

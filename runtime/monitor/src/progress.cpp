@@ -32,6 +32,13 @@ std::int64_t parts_done(const ProgressState& state, std::int64_t parts) {
   return std::clamp<std::int64_t>(state.step, 0, state.total_steps) * parts / state.total_steps;
 }
 
+// "epoch 2/5  step 940", "pack  sample 940"
+std::string position_text(const ProgressState& state) {
+  if (!state.task.empty()) return fmt::format("{}  sample {}", state.task, state.step);
+  if (state.epochs <= 0) return fmt::format("epoch {}  step {}", state.epoch + 1, state.step);
+  return fmt::format("epoch {}/{}  step {}", std::min(state.epoch + 1, state.epochs), state.epochs, state.step);
+}
+
 int terminal_width() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsualWidth;
@@ -45,9 +52,7 @@ void print(std::string_view text) {
 }  // namespace
 
 std::string progress_line(const ProgressState& state, double seconds_per_step) {
-  std::string line = fmt::format("epoch {}", state.epoch + 1);
-  if (state.epochs > 0) line = fmt::format("epoch {}/{}", std::min(state.epoch + 1, state.epochs), state.epochs);
-  line += fmt::format("  step {}", state.step);
+  std::string line = position_text(state);
   if (state.total_steps > 0) {
     line += fmt::format("/{}  {}%", state.total_steps, parts_done(state, 100));
   }

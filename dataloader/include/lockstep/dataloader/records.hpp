@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,9 +19,14 @@ namespace lockstep {
 struct StoredField {
   std::string name;  // tar: what follows the first dot of the file's name ("cam_front.jpg"); HDF5: the dataset's name
   std::string encoding;        // "raw": elements of dtype in shape; else how decode.hpp names it: "jpg", "png", "npy",
-                               // "json", "bytes"
+                               // "json", "tokens16", "tokens32", "bytes"
   DType dtype = DType::uint8;  // of "raw"
   std::vector<std::int64_t> shape{};  // of one sample, of "raw"; −1 first: the length differs from sample to sample
+
+  // How the format itself says that it is delivered; what FieldOptions set counts before it.
+  std::optional<DType> delivered{};
+  double scale = 1.0;
+  double offset = 0.0;
 };
 
 // A sample as stored: one span a field, in the order of RecordReader::fields(). Reused from sample to sample.
@@ -46,6 +52,8 @@ class RecordReader {
   // Hex digits that change when the content does, as far as the index tells (names, sizes, checksums).
   [[nodiscard]] virtual std::string fingerprint() const = 0;
   [[nodiscard]] virtual const std::vector<StoredField>& fields() const noexcept = 0;
+  // Whether read() compares what it finds with checksums, so that a changed byte is noticed.
+  [[nodiscard]] virtual bool checksummed() const noexcept { return false; }
   // Local. Fills `record`; the spans are valid until it is filled again, while the reader lives. What carries a
   // checksum is checked here; damaged bytes are fetched again once where there is another copy. Throws DamagedSample,
   // IoError.
@@ -67,5 +75,8 @@ struct RecordOptions {
 // not of this format, inconsistent.
 [[nodiscard]] std::unique_ptr<const RecordReader> open_records(std::shared_ptr<const BlobStore> store,
                                                                const RecordOptions& options = {});
+
+// Local. The name of the format that open_records would take. Throws as it does where nothing tells.
+[[nodiscard]] std::string format_of(const BlobStore& store, const RecordOptions& options = {});
 
 }  // namespace lockstep

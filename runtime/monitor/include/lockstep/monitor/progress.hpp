@@ -9,11 +9,12 @@
 namespace lockstep::monitor {
 
 struct ProgressState {
+  std::string_view task{};       // not empty: "pack", whose steps are samples, without epochs
   std::int64_t step = 0;         // steps done
   std::int64_t total_steps = 0;  // 0: not known, no ETA
   std::int64_t epoch = 0;        // counted from 0
   std::int64_t epochs = 0;
-  double loss = 0.0;             // NaN: not shown
+  double loss = 0.0;  // NaN: not shown
   double samples_per_second = 0.0;
 };
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The goals of the data layer, whether the rounds reach them, and the page of results with the JSON beside it."""
+
+import json
+import pathlib
+
+from goals import Goal, judge, middle, percent, ratios, table
+
+BATCHES = (64, 256)
+CASES = {"D1": "2 KiB records", "D2": "100 kB records"}
+OURS = ("lockstep tar, 1 threads", "lockstep tar, 2 threads", "lockstep hdf5, 1 threads", "lockstep hdf5, 2 threads")
+SAMPLES, BYTES = "samples_per_second", "bytes_per_second"
+
+
+class Data:
+    def __init__(self, rounds):
+        self.rounds = rounds
+        self._lines = [{(line["case"], line["contender"], line.get("batch")): line for line in one["lines"]} for one in rounds]
+
+    @classmethod
+    def load(cls, folder):
+        return cls([json.loads(path.read_text()) for path in sorted(folder.glob("round-*.json"))])
+
+    def keys(self):
+        return sorted({key for one in self._lines for key in one}, key=str)
+
+    def values(self, case, contender, metric, batch=None):
+        """One a round, None where it is missing."""
+        return [one.get((case, contender, batch), {}).get(metric) for one in self._lines]
+
+    def present(self, *key):
+        return [value for value in self.values(*key) if value is not None]
+
+    def peers(self, case):
+        return sorted({contender for of, contender, _ in self.keys() if of == case
+                       and not contender.startswith(("lockstep", "limit"))})
+
+    def best_peer(self, case, batch, but=()):
+        columns = [self.values(case, name, SAMPLES, batch) for name in self.peers(case) if not name.startswith(but)]
+        return [max((value for value in row if value), default=None) for row in zip(*columns)]
+
+    def rows(self):
+        for case, contender, batch in self.keys():
+            lines = [one.get((case, contender, batch), {}) for one in self._lines]
+            metrics = sorted({metric for line in lines for metric in line} - {"case", "contender", "batch", "seconds"})
+            yield {"case": case, "contender": contender, "batch": batch,
+                   **{metric: [line.get(metric) for line in lines] for metric in metrics}}
+
+
+def by_batch(values):
+    """values: a function of the size of a batch."""
+    return {f"batch {batch}": values(batch) for batch in BATCHES}
+
+
+def times_peers(data, case, but=()):
+    """How many times faster than the fastest of the others in the same round; `but`: beginnings of names left out."""
+    return by_batch(lambda batch: ratios(data.values(case, "lockstep tar, 2 threads", SAMPLES, batch),
+                                         data.best_peer(case, batch, but)))
+
+
+def goal_rows(data):
+    tar, hdf5 = "lockstep tar, 2 threads", "lockstep hdf5, 2 threads"
+    info = {"needed": "–", "verdict": "for information"}
+    positions = [contender for case, contender, _ in data.keys() if case == "D5"]
+
+    def of_limit(case, batch):
+        return ratios(data.values(case, tar, SAMPLES, batch), data.values(case, "limit, 2 threads", SAMPLES, batch))
+    found = [
+        judge("D1: shuffled 2 KiB records from tar, 2 threads", Goal(1e6, unit=" M samples/s", scale=1e-6),
+              by_batch(lambda batch: data.present("D1", tar, SAMPLES, batch))),
+        judge("D2: shuffled 100 kB records from tar, 2 threads", Goal(10e9, unit=" GB/s", scale=1e-9),
+              by_batch(lambda batch: data.present("D2", tar, BYTES, batch))),
+        judge("D2: of what 2 threads copy", percent(0.5), by_batch(lambda batch: of_limit("D2", batch))),
+        judge("D3: headers of an index-less tar", Goal(500e3, unit="k/s", scale=1e-3),
+              {"": data.present("D3", "lockstep", "headers_per_second")}),
+        judge("D5: first batch at N = 10⁹", Goal(0.1, at_most=True, unit=" ms", scale=1e3),
+              {where: data.present("D5", where, "first_batch_seconds") for where in positions}),
+        judge("D5: memory for it", Goal(64 << 20, at_most=True, unit=" MiB", scale=1 / (1 << 20)),
+              {where: data.present("D5", where, "extra_bytes") for where in positions}),
+        judge("D20: HDF5, 100 kB records, 2 threads, of tar's rate", percent(0.9),
+              by_batch(lambda batch: ratios(data.values("D2", hdf5, SAMPLES, batch), data.values("D2", tar, SAMPLES, batch)))),
+        judge("D1: of what 2 threads copy", percent(0), by_batch(lambda batch: of_limit("D1", batch)))._replace(**info)]
+    for case, what in CASES.items():
+        found += [judge(f"{case}: faster than the fastest other that takes records one by one", Goal(0),
+                        times_peers(data, case, ("torch memmap, whole batches",)))._replace(**info),
+                  judge(f"{case}: … than torch's DataLoader with whole batches of an array, too", Goal(0),
+                        times_peers(data, case))._replace(**info)]
+    return found
+
+
+def spread(values, scale, digits):
+    present = [value * scale for value in values if value is not None]
+    if not present:
+        return "–"
+    return f"{middle(present):,.{digits}f} ({min(present):,.{digits}f}–{max(present):,.{digits}f})"
+
+
+def case_table(data, case):
+    rows = []
+    for contender in ("limit, 1 threads", "limit, 2 threads", *OURS, *data.peers(case)):
+        cells = [contender]
+        for batch in BATCHES:
+            cells += [spread(data.values(case, contender, SAMPLES, batch), 1e-3, 1),
+                      spread(data.values(case, contender, BYTES, batch), 1e-9, 2)]
+        rows.append(cells)
+    head = ["", *(f"{what}, batches of {batch}" for batch in BATCHES for what in ("1,000 samples/s", "GB/s"))]
+    return [f"## {case}: {CASES[case]}", "", *table(head, rows)]
+
+
+def write(folder, output):
+    """Writes OUTPUT.md and OUTPUT.json; returns the table of goals."""
+    data = Data.load(folder)
+    goals = ["## Goals", "", "The worst case counts. Ratios are taken round by round: median (least–most).", "",
+             *table(["goal", "needed", "reached", "met"], goal_rows(data))]
+    name = pathlib.Path(output).name
+    some = data.rounds[-1]
+    copies = [[f"{threads}", spread(data.values("memcpy", f"limit, {threads} threads", BYTES, 1), 1e-9, 1)] for threads in (1, 2)]
+    lines = [f"# The data layer, {name[:10]}", "",
+             f"Machine: {some['machine']}. Commit {some['commit']}. {len(data.rounds)} rounds.",
+             f"How it is measured: [README](../README.md). All numbers: [{name}.json]({name}.json).", "",
+             f"![plots]({name}.svg)", "", *goals,
+             "## What the machine can do at most", "", "memcpy of 64 MiB, in GB/s. The limits of D1 and D2 below copy their",
+             "records, in random order, from the page cache into batches.", "",
+             *table(["threads", "GB/s"], copies), *case_table(data, "D1"), *case_table(data, "D2")]
+    pathlib.Path(output + ".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    about = json.dumps([{key: value for key, value in one.items() if key != "lines"} for one in data.rounds])
+    rows = ",\n".join(json.dumps(row) for row in data.rows())
+    pathlib.Path(output + ".json").write_text(f'{{"rounds": {about},\n"rows": [\n{rows}\n]}}\n', encoding="utf-8")
+    return "\n".join(goals)
