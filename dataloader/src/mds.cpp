@@ -182,7 +182,7 @@ std::unique_ptr<const RecordReader> open_mds(std::shared_ptr<const BlobStore> st
   std::ranges::transform(index.columns, std::back_inserter(names), &MdsColumn::name);
   std::vector<MdsField> wanted;
   for (const auto i : select_fields(what, names, options.fields)) {
-    const auto& form = wanted.emplace_back(i, form_of(what, index.columns[i])).form;
+    const auto& form = wanted.emplace_back(MdsField{i, form_of(what, index.columns[i])}).form;
     auto& field = layout.fields.emplace_back(StoredField{.name = names[i], .encoding = form.encoding});
     if (form.encoding == "raw") {
       field.dtype = *form.element->dtype;

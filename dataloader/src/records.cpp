@@ -37,6 +37,9 @@ bool index_says(const BlobStore& store, const char* key) {
   const auto bytes = blob->view(0, blob->size()).bytes;
   const auto index = nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
                                            reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
+  if (index.is_discarded()) {
+    throw DataError({.what = blob->name(), .why = "it is not JSON", .fix = "copy it again, or name the format"});
+  }
   return index.is_object() && index.contains(key);
 }
 
@@ -50,6 +53,8 @@ constexpr std::array kFormats{
     Format{"tar", [](const auto& store, const auto& options) { return has_files(store, options, ".tar"); }, open_tar},
     Format{"hdf5",
            [](const auto& store, const auto& options) {
+             // With an index, if a damaged one: they are ours, and not to be read without its checksums.
+             if (store.contains("index.json") && options.files.empty()) return false;
              return has_files(store, options, ".h5") || has_files(store, options, ".hdf5");
            },
            open_hdf5},

@@ -151,6 +151,16 @@ TEST_F(LockstepRecords, a_damaged_shard_costs_its_samples) {
   EXPECT_NO_THROW(read_record(*reader, 6));
 }
 
+// Without its index the folder would be read as any HDF5 files are: unchecked.
+TEST_F(LockstepRecords, a_damaged_index_is_not_taken_for_none) {
+  auto index = read_file(folder_ / "index.json");
+  write_text(folder_ / "index.json", index.substr(0, index.size() / 2));
+  EXPECT_THAT([&] { open_folder(folder_); }, ThrowsMessage<DataError>(HasSubstr("it is not JSON")));
+  index[index.find("schema_version")] = 'S';
+  write_text(folder_ / "index.json", index);
+  EXPECT_THAT([&] { open_folder(folder_); }, ThrowsMessage<DataError>(HasSubstr("nothing in it tells its format")));
+}
+
 TEST_F(LockstepRecords, a_remote_folder_is_read_from_an_image) {
   const auto reader = open_records(std::make_shared<FarStore>(folder_));
   EXPECT_THAT(read<std::int32_t>(*reader, 8, 1), ElementsAre(8));

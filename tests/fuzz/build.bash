@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced: compiles what fuzzing and tests/dataloader/damage_all need with clang's address and undefined-behaviour
+# sanitizers, without LibTorch, into $build/objects.a. Sets root, build, compile and libraries.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$root/build/fuzz
+mkdir -p "$build"
+
+compile=(clang++ -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+  -I"$root/base/include" -I"$root/base/hdf5/include" -I"$root/dataloader/include" -I"$root/dataloader/src"
+  -I"$root/tests" $(pkg-config --cflags hdf5-serial libzstd liblz4))
+libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto libcurl libjpeg libpng zlib fmt))
+
+# The modules' sources but those that need LibTorch or the libraries of the configuration.
+mapfile -t sources < <(grep -L '<ATen\|data_loader\.hpp\|dataset\.hpp\|toml++\|CLI/CLI\|spdlog' "$root"/base/src/*.cpp \
+  "$root"/base/hdf5/src/*.cpp "$root"/dataloader/src/*.cpp)
+rm -f "$build"/objects.a
+printf '%s\n' "${sources[@]}" |
+  xargs -P "$(nproc)" -I{} bash -c 'source=$1; shift; object=$1/${source//\//-}.o; shift
+    [[ $object -nt $source ]] || "$@" -c "$source" -o "$object"' _ {} "$build" "${compile[@]}"
+ar rcs "$build/objects.a" "$build"/*.o
+
+# Leaks: HDF5 keeps what it allocated.
+export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0
