@@ -60,7 +60,7 @@ const std::vector<EnvironmentVariable>& known_environment_variables() {
       {"AWS_SESSION_TOKEN", "of temporary credentials, sent with both"},
       {"AWS_REGION", "of s3:// buckets; us-east-1 when unset"},
       {"AWS_ENDPOINT_URL", "object store behind s3:// that is not Amazon's: http(s)://host:port"},
-      {"XDG_CACHE_HOME", "its folder lockstep caches remote data; ~/.cache when unset"},
+      {"XDG_CACHE_HOME", "its folder `lockstep` caches remote data; ~/.cache when unset"},
       {"HOME", "see XDG_CACHE_HOME"},
   };
   return known;

@@ -81,9 +81,9 @@ void PieceTable::bring(Fetcher& fetcher, std::uint64_t index, const std::shared_
     for (;;) {
       if (auto piece = cache_->find(name, bytes, known_good)) return arrived(index, coming, std::move(piece));
       auto claim = cache_->claim(name, bytes);
-      const bool others = claim.kind() == Claim::Kind::others;
-      if (claim.kind() == Claim::Kind::mine && cache_->has(name)) continue;  // just finished by another process
-      if (!others || std::chrono::steady_clock::now() > deadline) {
+      // Just renamed by another process, which may have it locked for a moment longer.
+      const bool nearly_here = claim.kind() == Claim::Kind::others || cache_->has(name);
+      if (!nearly_here || std::chrono::steady_clock::now() > deadline) {
         return fetch(fetcher, index, coming, std::move(claim), true);
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
