@@ -55,6 +55,13 @@ const std::vector<EnvironmentVariable>& known_environment_variables() {
       {"PMI_RANK", "this process's rank under a PMI launcher; tells that one started us (MPICH, srun --mpi=pmi2)"},
       {"PATH", "where `lockstep run` looks for the program and for mpirun"},
       {"TMPDIR", "folder for temporary files; /tmp when unset"},
+      {"AWS_ACCESS_KEY_ID", "with the next, signs requests to s3:// data sets; without them, requests are not signed"},
+      {"AWS_SECRET_ACCESS_KEY", "the same"},
+      {"AWS_SESSION_TOKEN", "of temporary credentials, sent with both"},
+      {"AWS_REGION", "of s3:// buckets; us-east-1 when unset"},
+      {"AWS_ENDPOINT_URL", "object store behind s3:// that is not Amazon's: http(s)://host:port"},
+      {"XDG_CACHE_HOME", "its folder lockstep caches remote data; ~/.cache when unset"},
+      {"HOME", "see XDG_CACHE_HOME"},
   };
   return known;
 }

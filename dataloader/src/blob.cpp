@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <utility>
 
+#include "blob_name.hpp"
 #include "lockstep/base/error.hpp"
 #include "mapped_file.hpp"
+#include "remote/remote_store.hpp"
 
 namespace lockstep {
 namespace {
@@ -72,15 +74,9 @@ class LocalStore final : public BlobStore {
   }
 
  private:
-  // An index from elsewhere must not make us read outside of its folder.
   [[nodiscard]] std::filesystem::path inside(std::string_view name) const {
-    const std::filesystem::path path(name);
-    if (path.empty() || path.is_absolute() || std::ranges::find(path, "..") != path.end()) {
-      throw DataError({.what = fmt::format("\"{}\" of data set {}", name, location_),
-                       .why = "the name leads out of the data set's folder",
-                       .fix = "use names relative to the folder, without \"..\""});
-    }
-    return path;
+    check_blob_name(name, location_);
+    return name;
   }
 
   const std::filesystem::path folder_;
@@ -89,9 +85,16 @@ class LocalStore final : public BlobStore {
 
 }  // namespace
 
-std::shared_ptr<const BlobStore> open_store(const std::string& location, const RemoteOptions& /*options*/) {
+std::shared_ptr<const BlobStore> open_store(const std::string& location, const RemoteOptions& options) {
   constexpr std::string_view kFile = "file://";
-  return std::make_shared<LocalStore>(location.starts_with(kFile) ? location.substr(kFile.size()) : location);
+  if (remote::is_remote(location)) return remote::open_remote_store(location, options);
+  if (location.starts_with(kFile)) return std::make_shared<LocalStore>(location.substr(kFile.size()));
+  if (location.find("://") != location.npos) {
+    throw UsageError({.what = "data set " + location,
+                      .why = "its scheme is not known",
+                      .fix = "give a path, file://, http://, https:// or s3://"});
+  }
+  return std::make_shared<LocalStore>(location);
 }
 
 }  // namespace lockstep

@@ -79,6 +79,7 @@ class DataLoader::Impl {
         delivered(stream.position()) {}
 
   void add(std::vector<DamagedEntry> entries);
+  void check_budget() const;
 
   const std::vector<Source> sources;
   const LoaderOptions options;
@@ -99,12 +100,16 @@ void DataLoader::Impl::add(std::vector<DamagedEntry> entries) {
   const auto doubles = std::ranges::unique(damaged, {}, key);
   damaged.erase(doubles.begin(), doubles.end());
   reader.know_damaged(damaged);
-  if (std::ssize(damaged) <= options.damaged_budget) return;
+}
+
+void DataLoader::Impl::check_budget() const {
+  const std::int64_t budget = options.damaged_budget.value_or(stream.epoch_samples() / 1000);
+  if (std::ssize(damaged) <= budget) return;
   std::string list;
   for (const auto& entry : damaged) list += fmt::format("\n  {} sample {}: {}", entry.source, entry.sample, entry.why);
   throw DataError({.what = "DataLoader",
                    .why = fmt::format("{} samples are damaged, more than the {} that may be replaced:{}",
-                                      damaged.size(), options.damaged_budget, list),
+                                      damaged.size(), budget, list),
                    .fix = "check the data set with `lockstep data verify` and copy what is damaged again"});
 }
 
@@ -130,6 +135,7 @@ LoadedStep DataLoader::next() {
   impl.delivered = std::move(read.after);
   std::ranges::copy(read.damaged, std::back_inserter(impl.found));
   impl.add(std::move(read.damaged));
+  impl.check_budget();
   return std::move(read.step);
 }
 
@@ -155,6 +161,7 @@ std::string DataLoader::take_findings() {
 
 void DataLoader::merge_findings(int /*rank*/, std::string_view findings) {
   impl_->add(damaged_from_json_text(findings));
+  impl_->check_budget();
 }
 
 std::string DataLoader::state() const {

@@ -99,7 +99,7 @@ class Decompressor {
     const Region& part = form.part();
     const auto skipped = skip_to(part);
     const bool straight = form.straight() && std::cmp_equal(info_.output_width, part.width);
-    if (!straight) row_ = static_cast<JSAMPLE*>(new_row(info_.output_width));
+    if (!straight) row_ = new_row(info_.output_width);
     for (std::int64_t row = 0; row < part.height; ++row) {
       JSAMPLE* to = straight ? reinterpret_cast<JSAMPLE*>(form.row_place(place, row)) : row_;
       jpeg_read_scanlines(&info_, &to, 1);
@@ -134,10 +134,14 @@ class Decompressor {
     return skipped;
   }
 
-  // In libjpeg's pool, which goes with the image.
-  void* new_row(JDIMENSION pixels) {
-    return info_.mem->alloc_large(reinterpret_cast<j_common_ptr>(&info_), JPOOL_IMAGE,
-                                  std::size_t{pixels} * static_cast<std::size_t>(info_.output_components));
+  // In libjpeg's pool, which goes with the image. Not aligned to vectors, because libjpeg-turbo (2.1.5,
+  // jdcolext-avx2.asm) writes aligned rows around the caches, and reading them back took as long as decoding.
+  JSAMPLE* new_row(JDIMENSION pixels) {
+    constexpr std::size_t kOffAlignment = 8;
+    const std::size_t bytes = std::size_t{pixels} * static_cast<std::size_t>(info_.output_components);
+    void* const row =
+        info_.mem->alloc_large(reinterpret_cast<j_common_ptr>(&info_), JPOOL_IMAGE, bytes + kOffAlignment);
+    return static_cast<JSAMPLE*>(row) + kOffAlignment;
   }
 
   jpeg_decompress_struct info_{};

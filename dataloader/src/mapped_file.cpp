@@ -10,7 +10,6 @@
 #include <system_error>
 
 #include "lockstep/base/error.hpp"
-#include "lockstep/base/file.hpp"
 
 namespace lockstep {
 namespace {
@@ -24,8 +23,10 @@ void check(bool ok, const char* call, const std::filesystem::path& path) {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+MappedFile::MappedFile(const std::filesystem::path& path)
+    : MappedFile(FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), path) {}
+
+MappedFile::MappedFile(const FileDescriptor& file, const std::filesystem::path& path) {
   check(static_cast<bool>(file), "open", path);
   struct stat status {};
   check(::fstat(file.get(), &status) == 0, "fstat", path);

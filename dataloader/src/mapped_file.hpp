@@ -5,12 +5,15 @@
 #include <filesystem>
 #include <span>
 
+#include "lockstep/base/file.hpp"
+
 namespace lockstep {
 
 // A whole file mapped read-only. The pages are the kernel's cache: ranks of one host share them.
 class MappedFile {
  public:
-  explicit MappedFile(const std::filesystem::path& path);  // Throws IoError.
+  explicit MappedFile(const std::filesystem::path& path);                     // Throws IoError.
+  MappedFile(const FileDescriptor& file, const std::filesystem::path& path);  // The same of an open one.
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();

@@ -32,6 +32,30 @@ std::vector<FieldOptions> all_fields(const std::vector<StoredField>& stored) {
   return fields;
 }
 
+FieldOptions as_the_format_says(FieldOptions options, const StoredField& stored) {
+  if (options.dtype || !stored.delivered) return options;
+  options.dtype = stored.delivered;
+  options.scale = stored.scale;
+  options.offset = stored.offset;
+  return options;
+}
+
+// An example of what is stored; without fields where there is no sample.
+Record first_good_record(const RecordReader& records) {
+  constexpr std::int64_t kTries = 32;
+  Record record;
+  record.fields.resize(records.fields().size());
+  for (std::int64_t i = 0; i < records.samples(); ++i) {
+    try {
+      records.read(i, record);
+      break;
+    } catch (const DamagedSample&) {
+      if (i + 1 == std::min(kTries, records.samples())) throw;
+    }
+  }
+  return record;
+}
+
 // What a thread needs to read one sample, used again for the next.
 struct Workspace {
   Record record;
@@ -50,16 +74,13 @@ RecordDataset::RecordDataset(std::string name, std::shared_ptr<const RecordReade
                              const std::vector<FieldOptions>& fields,
                              std::vector<std::shared_ptr<const Transform>> transforms)
     : name_(std::move(name)), records_(std::move(records)) {
-  if (records_->samples() == 0) {
-    throw DataError({.what = fmt::format("source \"{}\"", name_), .why = "it has no samples", .fix = "leave it out"});
-  }
-  Record first;
-  records_->read(0, first);
+  const Record first = first_good_record(*records_);
   std::vector<FieldInfo> decoded;
   for (const auto& options : fields.empty() ? all_fields(records_->fields()) : fields) {
     const auto stored = find_stored(name_, records_->fields(), options.from.empty() ? options.name : options.from);
+    const StoredField& field = records_->fields()[stored];
     fields_.push_back(
-        {.stored = stored, .decoder = make_decoder(records_->fields()[stored], options, first.fields[stored])});
+        {.stored = stored, .decoder = make_decoder(field, as_the_format_says(options, field), first.fields[stored])});
     decoded.push_back(fields_.back().decoder->delivered());
   }
   chain_ = std::make_unique<TransformChain>(std::move(decoded), std::move(transforms));

@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -29,11 +30,36 @@ bool has_files(const BlobStore& store, const RecordOptions& options, std::string
   return std::ranges::any_of(names, [&](const std::string& name) { return name.ends_with(suffix); });
 }
 
+// index.json is there, and has this key.
+bool index_says(const BlobStore& store, const char* key) {
+  if (!store.contains("index.json")) return false;
+  const auto blob = store.open("index.json");
+  const auto bytes = blob->view(0, blob->size()).bytes;
+  const auto index = nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
+                                           reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
+  return index.is_object() && index.contains(key);
+}
+
 // In the order in which they are looked for: those that an index gives away first, because a store behind http(s) can
 // be asked for a name but not listed.
 constexpr std::array kFormats{
     Format{"files", [](const auto& store, const auto&) { return has_manifest(store); }, open_files},
+    Format{"lockstep", [](const auto& store, const auto&) { return index_says(store, "schema_version"); },
+           open_lockstep},
+    Format{"mds", [](const auto& store, const auto&) { return index_says(store, "version"); }, open_mds},
     Format{"tar", [](const auto& store, const auto& options) { return has_files(store, options, ".tar"); }, open_tar},
+    Format{"hdf5",
+           [](const auto& store, const auto& options) {
+             return has_files(store, options, ".h5") || has_files(store, options, ".hdf5");
+           },
+           open_hdf5},
+    Format{"tokens", [](const auto& store, const auto& options) { return has_files(store, options, ".bin"); },
+           open_tokens},
+    Format{"idx",
+           [](const auto& store, const auto& options) {
+             return has_files(store, options, "-ubyte") || has_files(store, options, "-ubyte.gz");
+           },
+           open_idx},
 };
 
 const Format& choose(const BlobStore& store, const RecordOptions& options) {

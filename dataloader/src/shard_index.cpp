@@ -15,7 +15,7 @@
 #include "convert.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
-#include "lockstep/base/hash.hpp"
+#include "sharded_reader.hpp"
 
 namespace lockstep {
 namespace {
@@ -87,32 +87,6 @@ std::string inconsistency(const ShardIndex& index) {
   return {};
 }
 
-ShardIndex parse_index(std::string_view text, const std::string& what) {
-  const auto fail = [&](std::string why) -> ShardIndex {
-    throw DataError({.what = what, .why = std::move(why), .fix = "pack the data set again"});
-  };
-  try {
-    const json document = json::parse(text);
-    if (const int version = document.at("schema_version"); version != kSchemaVersion) {
-      return fail(fmt::format("schema_version is {}, this lockstep reads {}", version, kSchemaVersion));
-    }
-    ShardIndex index{.samples = document.at("samples"), .fields = {}, .shards = {}};
-    std::ranges::transform(document.at("fields"), std::back_inserter(index.fields), parse_field);
-    std::ranges::transform(document.at("shards"), std::back_inserter(index.shards), parse_shard);
-    if (auto why = inconsistency(index); !why.empty()) {
-      return fail(std::move(why));
-    }
-    if (document.at("fingerprint") != fingerprint_of(index)) {
-      return fail("its fingerprint does not match its content: it was edited or is damaged");
-    }
-    return index;
-  } catch (const json::exception& error) {
-    return fail(error.what());
-  } catch (const UsageError& error) {  // dtype_from_name
-    return fail(error.what());
-  }
-}
-
 }  // namespace
 
 std::string schema_problem(const FieldSchema& schema) {
@@ -147,14 +121,38 @@ std::uint64_t sample_bytes(const FieldSchema& schema) {
   return bytes;
 }
 
-std::string fingerprint_of(const ShardIndex& index) {
-  return fmt::format("{:016x}", fnv1a(without_fingerprint(index).dump()));
-}
+std::string fingerprint_of(const ShardIndex& index) { return hash_of_text(without_fingerprint(index).dump()); }
 
 std::string to_json_text(const ShardIndex& index) {
   json document = without_fingerprint(index);
   document["fingerprint"] = fingerprint_of(index);
   return document.dump(2) + '\n';
+}
+
+ShardIndex parse_index(std::string_view text, const std::string& what) {
+  const auto fail = [&](std::string why) -> ShardIndex {
+    throw DataError({.what = what, .why = std::move(why), .fix = "pack the data set again"});
+  };
+  try {
+    const json document = json::parse(text);
+    if (const int version = document.at("schema_version"); version != kSchemaVersion) {
+      return fail(fmt::format("schema_version is {}, this lockstep reads {}", version, kSchemaVersion));
+    }
+    ShardIndex index{.samples = document.at("samples"), .fields = {}, .shards = {}};
+    std::ranges::transform(document.at("fields"), std::back_inserter(index.fields), parse_field);
+    std::ranges::transform(document.at("shards"), std::back_inserter(index.shards), parse_shard);
+    if (auto why = inconsistency(index); !why.empty()) {
+      return fail(std::move(why));
+    }
+    if (document.at("fingerprint") != fingerprint_of(index)) {
+      return fail("its fingerprint does not match its content: it was edited or is damaged");
+    }
+    return index;
+  } catch (const json::exception& error) {
+    return fail(error.what());
+  } catch (const UsageError& error) {  // dtype_from_name
+    return fail(error.what());
+  }
 }
 
 ShardIndex read_index(const std::filesystem::path& folder) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lockstep/dataloader/shard_writer.hpp"
@@ -31,6 +32,8 @@ inline constexpr const char* kIndexFile = "index.json";
 
 // Local. Throws DataError naming folder or file: missing, not JSON, another schema_version, inconsistent.
 [[nodiscard]] ShardIndex read_index(const std::filesystem::path& folder);
+// The same of the content of an index; `what` names it in messages.
+[[nodiscard]] ShardIndex parse_index(std::string_view text, const std::string& what);
 
 // Why a field cannot be stored or delivered; empty if it can.
 [[nodiscard]] std::string schema_problem(const FieldSchema& schema);

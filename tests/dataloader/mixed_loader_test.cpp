@@ -90,7 +90,7 @@ Seen take(DataLoader& loader, std::int64_t steps) {
 }
 
 LoaderOptions options(Range owned = {0, 24}, int threads = 1) {
-  return {.seed = 9, .global_batch = 30, .micro_batches = 24, .owned = owned, .threads = threads};
+  return {.seed = 9, .global_batch = 30, .micro_batches = 24, .owned = owned, .threads = threads, .damaged_budget = 5};
 }
 
 TEST(MixedLoader, gives_the_same_stream_at_every_world_size_and_number_of_threads) {

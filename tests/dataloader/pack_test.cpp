@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <random>
@@ -250,9 +251,13 @@ TEST_F(Pack, hdf5_shards_hold_the_numbers_of_any_format) {
   const auto counts = pack_hdf5(numbers, folder_, 3);
   EXPECT_EQ(counts.samples, 10);
   EXPECT_EQ(counts.shards, 3);
-  const auto batch = open_dataset(folder_)->read(std::vector<std::int64_t>{7});
-  EXPECT_EQ(batch.data.const_data_ptr<float>()[3], 7);
-  EXPECT_EQ(*batch.target.const_data_ptr<std::int64_t>(), 0x0707070707070707);
+  std::array<float, 4> data{};
+  std::int64_t target = 0;
+  SampleSlot slot({std::as_writable_bytes(std::span(data)), std::as_writable_bytes(std::span(&target, 1))},
+                  {nullptr, nullptr});
+  open_dataset(folder_)->read({.sample = 7}, slot);
+  EXPECT_EQ(data[3], 7);
+  EXPECT_EQ(target, 0x0707070707070707);
 }
 
 TEST_F(Pack, hdf5_refuses_what_has_no_fixed_size) {

@@ -146,7 +146,7 @@ TEST_F(Shards, a_truncated_shard_names_file_sizes_and_fix_at_open) {
 TEST_F(Shards, a_missing_shard_is_named_at_open) {
   std::filesystem::remove(folder_ / kFirstShard);
   EXPECT_THAT([this] { (void)open_dataset(folder_); },
-              ThrowsMessage<DataError>(AllOf(HasSubstr(kFirstShard), HasSubstr("No such file"))));
+              ThrowsMessage<DataError>(AllOf(HasSubstr(kFirstShard), HasSubstr("no such file"))));
 }
 
 TEST_F(Shards, a_flipped_byte_anywhere_is_found_before_a_sample_is_delivered) {

@@ -206,7 +206,7 @@ TEST_F(Sources, replace_a_damaged_sample_and_name_it) {
   file.seekp(512 + 100);  // in the first member's payload
   file.put('!');
   file.close();
-  DataLoader loader(open(""), {.global_batch = 40, .shuffle = false});
+  DataLoader loader(open(""), {.global_batch = 40, .shuffle = false, .damaged_budget = 1});
   EXPECT_EQ(loader.next().samples, 40);
   ASSERT_EQ(loader.damaged().size(), 1U);
   EXPECT_EQ(loader.damaged()[0].sample, 10);

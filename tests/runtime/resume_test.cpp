@@ -73,7 +73,9 @@ Fingerprint train(int world_size, const RuntimeOptions& options, MakeOptimizer m
     weight.set_data(weight.contiguous(at::MemoryFormat::ChannelsLast));
     DistributedDataParallel model(rt, net.ptr());
     const auto optimizer = make(net->parameters());
-    DataLoader loader(data, rt.loader_options());
+    LoaderOptions loader_options = rt.loader_options();
+    loader_options.damaged_budget = 2;
+    DataLoader loader(data, loader_options);
     TrainState state;
     state.add("model", net.ptr()).add("optimizer", *optimizer).add("loader", loader);
     for (auto& step : rt.steps(state, loader)) {

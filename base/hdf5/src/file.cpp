@@ -144,6 +144,18 @@ File File::open(const std::filesystem::path& path) {
               path);
 }
 
+File File::open_image(std::span<const std::byte> bytes, const std::string& name) {
+  constexpr std::size_t kGrowth = 65536;  // of a file that is written, which this is not
+  const auto held = lock();
+  const auto access = access_properties(name);
+  check(H5Pset_fapl_core(access.get(), kGrowth, false), "H5Pset_fapl_core", name);
+  // HDF5 asks for a pointer to what it only copies.
+  check(H5Pset_file_image(access.get(), const_cast<std::byte*>(bytes.data()), bytes.size()), "H5Pset_file_image", name);
+  // HDF5 refuses the name of a file that exists.
+  const auto of_none = "image of " + name;
+  return File(Handle(check(H5Fopen(of_none.c_str(), H5F_ACC_RDONLY, access.get()), "H5Fopen", name), &H5Fclose), name);
+}
+
 void File::create_dataset(const std::string& path, DType dtype, std::span<const std::int64_t> shape) {
   const auto held = lock();
   const auto subject = subject_of(path_, path);

@@ -30,6 +30,9 @@ class Blob {
   // Local. For a caller who found these bytes damaged: gets them again from where they came from, so that the next
   // view() shows the new ones. False: there is no other copy (a local file).
   [[nodiscard]] virtual bool refetch(std::uint64_t offset, std::uint64_t bytes) const = 0;
+  // Local. A hint that these bytes will be wanted soon; returns at once, and does nothing where enough has been fetched
+  // ahead. Throws DataError if they are not all inside the blob.
+  virtual void prefetch(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) const {}
 };
 
 // A folder of blobs: a local one, or what stands below a URL. Thread-safe.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,10 +30,10 @@ struct LoaderOptions {
   Range owned{0, 1};                // the micro-batches that this rank runs
   bool shuffle = true;              // sources without an order of their own; false: in the order of the data set
   LastBatch last_batch = LastBatch::shorter;
-  std::int64_t epoch_samples = 0;     // 0: as many as all sources have in a pass
-  int threads = 1;                    // that read and decode
-  int prefetch_steps = 2;             // steps read ahead; each costs its batches' memory
-  std::int64_t damaged_budget = 100;  // samples that may be replaced before the run stops
+  std::int64_t epoch_samples = 0;                // 0: as many as all sources have in a pass
+  int threads = 1;                               // that read and decode
+  int prefetch_steps = 2;                        // steps read ahead; each costs its batches' memory
+  std::optional<std::int64_t> damaged_budget{};  // samples that may be replaced; default: a thousandth of an epoch
 };
 
 // One of the M parts of a step.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,9 +19,14 @@ namespace lockstep {
 struct StoredField {
   std::string name;  // tar: what follows the first dot of the file's name ("cam_front.jpg"); HDF5: the dataset's name
   std::string encoding;        // "raw": elements of dtype in shape; else how decode.hpp names it: "jpg", "png", "npy",
-                               // "json", "bytes"
+                               // "json", "tokens16", "tokens32", "bytes"
   DType dtype = DType::uint8;  // of "raw"
   std::vector<std::int64_t> shape{};  // of one sample, of "raw"; −1 first: the length differs from sample to sample
+
+  // How the format itself says that it is delivered; what FieldOptions set counts before it.
+  std::optional<DType> delivered{};
+  double scale = 1.0;
+  double offset = 0.0;
 };
 
 // A sample as stored: one span a field, in the order of RecordReader::fields(). Reused from sample to sample.

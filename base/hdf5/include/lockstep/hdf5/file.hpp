@@ -29,6 +29,8 @@ class File {
  public:
   static File create(const std::filesystem::path& path);     // fails if it exists. Throws IoError.
   static File open(const std::filesystem::path& path);       // read only. Throws IoError, also when truncated.
+  // A copy of `bytes` as a file, read only; `name` is for messages. Throws IoError.
+  static File open_image(std::span<const std::byte> bytes, const std::string& name);
 
   // Creates a contiguous dataset at `path` ("/model/conv1.weight"; groups are made). Zero elements are fine.
   void create_dataset(const std::string& path, DType dtype, std::span<const std::int64_t> shape);
@@ -48,6 +50,7 @@ class File {
   void close();  // of a file being written; throws IoError. Does not fsync.
 
  private:
+  friend class Rows;
   File(Handle handle, std::filesystem::path path);
   Handle file_;
   std::filesystem::path path_;
