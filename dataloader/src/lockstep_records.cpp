@@ -33,6 +33,7 @@ class LockstepReader final : public ShardedReader {
         }) {}
 
   [[nodiscard]] std::string fingerprint() const override { return fingerprint_; }
+  [[nodiscard]] bool checksummed() const noexcept override { return true; }
 
   void read(std::int64_t sample, Record& record) const override {
     const auto [place, row] = locate(sample);

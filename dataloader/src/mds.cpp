@@ -111,6 +111,10 @@ class MdsReader final : public ShardedReader {
           return open_mds_shard(store_->open(entry.stored().name), entry, index_.columns);
         }) {}
 
+  [[nodiscard]] bool checksummed() const noexcept override {
+    return std::ranges::none_of(index_.shards, [](const auto& shard) { return shard.stored().algorithm.empty(); });
+  }
+
   void read(std::int64_t sample, Record& record) const override {
     const auto [place, row] = locate(sample);
     auto shard = shards_.get(place);

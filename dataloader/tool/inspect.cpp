@@ -65,7 +65,7 @@ void print_text(const Json& found) {
   fmt::print("shards       {}, of {} samples\n", count_text(static_cast<std::int64_t>(shards.size())),
              least == most ? count_text(most) : fmt::format("{} to {}", count_text(least), count_text(most)));
   fmt::print("size         {}\n", found["bytes"].is_null() ? "not known" : bytes_text(found["bytes"]));
-  fmt::print("checksums    {}\n", found["checksummed"] ? "yes, compared at every read" : "no");
+  fmt::print("checksums    {}\n", found["checksummed"] ? "yes" : "no");
   fmt::print("fingerprint  {}\n\n", found["fingerprint"].get<std::string>());
 
   fmt::print("{:<24} {:<9} {:<8} {:<18} {:>10}  {}\n", "field", "encoding", "dtype", "shape", "bytes", "first sample");

@@ -18,6 +18,7 @@ import time
 import unittest
 import zlib
 
+import h5py
 import numpy
 
 BIN = pathlib.Path(os.environ["LOCKSTEP_BIN"])
@@ -177,6 +178,15 @@ class Pack(Tool):
                 self.assertLess(sum(path.stat().st_size for path in output.iterdir()), 100_000)
                 self.run_tool("verify", output)
                 self.assertEqual(self.inspected(output)["fields"][0]["shape"], [5000])
+
+    def test_to_hdf5_is_read_by_h5py(self):
+        array = numpy.arange(60, dtype=numpy.float32).reshape(10, 2, 3)
+        with h5py.File(self.data / "a.h5", "w") as file:
+            file["x"] = array
+        self.run_tool("pack", self.data, self.output, "--to", "hdf5")
+        with h5py.File(next(self.output.glob("*.h5"))) as file:
+            self.assertTrue((file["x"][:] == array).all())
+        self.run_tool("verify", self.output)
 
     def test_refuses_to_overwrite(self):
         write_tar(self.data / "a.tar", labelled(3))

@@ -14,3 +14,4 @@ must_work("${CMAKE_COMMAND}" -S "${EXAMPLE_DIR}" -B "${SCRATCH_DIR}/build" -G "$
   -DCMAKE_BUILD_TYPE=Release)
 must_work("${CMAKE_COMMAND}" --build "${SCRATCH_DIR}/build")
 must_work("${SCRATCH_DIR}/prefix/bin/lockstep" run -n 2 "${SCRATCH_DIR}/build/line")
+must_work("${SCRATCH_DIR}/prefix/bin/lockstep" data --help)

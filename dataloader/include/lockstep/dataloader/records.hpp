@@ -52,7 +52,7 @@ class RecordReader {
   // Hex digits that change when the content does, as far as the index tells (names, sizes, checksums).
   [[nodiscard]] virtual std::string fingerprint() const = 0;
   [[nodiscard]] virtual const std::vector<StoredField>& fields() const noexcept = 0;
-  // Whether read() compares what it finds with checksums, so that a changed byte is noticed.
+  // Whether all that read() gives was compared with checksums, now or when its shard was first used.
   [[nodiscard]] virtual bool checksummed() const noexcept { return false; }
   // Local. Fills `record`; the spans are valid until it is filled again, while the reader lives. What carries a
   // checksum is checked here; damaged bytes are fetched again once where there is another copy. Throws DamagedSample,
