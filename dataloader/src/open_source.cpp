@@ -25,25 +25,25 @@ RecordOptions with_wanted_fields(const SourceOptions& options) {
   return wanted;
 }
 
-// Reads the fields that decide which samples there are, but that the samples need not deliver.
+// The records with all their fields: those that decide which samples there are need not be delivered. Opened when asked
+// for, because it may mean to index the data set a second time.
 class Values {
  public:
-  Values(const SourceOptions& options, std::shared_ptr<const BlobStore> store)
-      : options_(options), store_(std::move(store)) {}
+  explicit Values(std::shared_ptr<const RecordReader> records) : reader_(std::move(records)) {}
+  Values(std::shared_ptr<const BlobStore> store, const RecordOptions& options)
+      : store_(std::move(store)), options_(options) {
+    options_.fields.clear();
+  }
 
   [[nodiscard]] const RecordReader& reader() {
-    if (!reader_) {
-      RecordOptions all = options_.records;
-      all.fields.clear();
-      reader_ = open_records(store_, all);
-    }
+    if (!reader_) reader_ = open_records(store_, options_);
     return *reader_;
   }
 
  private:
-  const SourceOptions& options_;
   const std::shared_ptr<const BlobStore> store_;
-  std::unique_ptr<const RecordReader> reader_;
+  RecordOptions options_;
+  std::shared_ptr<const RecordReader> reader_;
 };
 
 // Frames of each log.
@@ -102,12 +102,8 @@ void require_samples(const SourceOptions& options, bool any, std::string why) {
                    .fix = "select more of it, or leave the source out"});
 }
 
-}  // namespace
-
-Source open_source(const SourceOptions& options, const TransformRegistry& transforms) {
-  const auto store = open_store(options.path, options.remote);
-  const std::shared_ptr<const RecordReader> records = open_records(store, with_wanted_fields(options));
-  Values values(options, store);
+Source make_source(const SourceOptions& options, const std::shared_ptr<const RecordReader>& records, Values& values,
+                   const TransformRegistry& transforms) {
   std::vector<std::shared_ptr<const Transform>> chain;
   for (const auto& choice : options.transforms) chain.push_back(transforms.make(choice.name, choice.options));
   const auto frames = std::make_shared<const RecordDataset>(options.name, records, options.fields, std::move(chain));
@@ -138,6 +134,20 @@ Source open_source(const SourceOptions& options, const TransformRegistry& transf
   }
   if (selects) source.dataset = std::make_shared<const SelectedDataset>(source.dataset, chosen);
   return source;
+}
+
+}  // namespace
+
+Source open_source(const SourceOptions& options, const TransformRegistry& transforms) {
+  const auto store = open_store(options.path, options.remote);
+  Values values(store, options.records);
+  return make_source(options, open_records(store, with_wanted_fields(options)), values, transforms);
+}
+
+Source open_source(const SourceOptions& options, std::shared_ptr<const RecordReader> records,
+                   const TransformRegistry& transforms) {
+  Values values(records);
+  return make_source(options, records, values, transforms);
 }
 
 std::vector<Source> open_sources(const std::string& path, const TransformRegistry& transforms) {

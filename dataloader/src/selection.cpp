@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <utility>
@@ -18,7 +19,41 @@ namespace {
 
 using nlohmann::json;
 
-std::string value_in(std::span<const std::byte> bytes, const std::string& pointer) {
+// A number that is stored as it is.
+template <typename T>
+std::string number_text(std::span<const std::byte> bytes) {
+  T value{};
+  std::memcpy(&value, bytes.data(), std::min(sizeof value, bytes.size()));
+  return json(value).dump();
+}
+
+std::string raw_text(DType dtype, std::span<const std::byte> bytes) {
+  switch (dtype) {
+    case DType::float64:
+      return number_text<double>(bytes);
+    case DType::float32:
+      return number_text<float>(bytes);
+    case DType::int64:
+      return number_text<std::int64_t>(bytes);
+    case DType::int32:
+      return number_text<std::int32_t>(bytes);
+    case DType::int16:
+      return number_text<std::int16_t>(bytes);
+    case DType::int8:
+      return number_text<std::int8_t>(bytes);
+    case DType::uint8:
+      return number_text<std::uint8_t>(bytes);
+    case DType::boolean:
+      return number_text<std::uint8_t>(bytes) == "0" ? "false" : "true";
+    case DType::float16:
+    case DType::bfloat16:
+      break;
+  }
+  return "null";  // in no range and no list
+}
+
+std::string value_in(const StoredField& field, std::span<const std::byte> bytes, const std::string& pointer) {
+  if (field.encoding == "raw") return raw_text(field.dtype, bytes);
   const auto* text = reinterpret_cast<const char*>(bytes.data());
   const json value = json::parse(text, text + bytes.size()).at(json::json_pointer(pointer));
   return value.is_string() ? value.get<std::string>() : value.dump();
@@ -50,12 +85,17 @@ std::vector<std::string> values_of(const std::string& source, const RecordReader
                       .why = "its samples do not have it",
                       .fix = "see `lockstep data inspect` for those that they have"});
   }
+  if (field->encoding == "raw" && (!field->shape.empty() || !at.pointer.empty())) {
+    throw UsageError({.what = fmt::format("source \"{}\", field \"{}\"", source, at.field),
+                      .why = "its values are arrays, and a value to select by is one number",
+                      .fix = "choose a field of single numbers, without a pointer"});
+  }
   std::vector<std::string> values;
   Record record;
   for (std::int64_t i = 0; i < records.samples(); ++i) {
     try {
       records.read(i, record);
-      values.push_back(value_in(record.fields[static_cast<std::size_t>(field - fields.begin())], at.pointer));
+      values.push_back(value_in(*field, record.fields[static_cast<std::size_t>(field - fields.begin())], at.pointer));
     } catch (const json::exception& error) {
       throw DataError({.what = fmt::format("source \"{}\", {}, \"{}\" in field \"{}\"", source, records.describe(i),
                                            at.pointer, at.field),

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,7 @@
 
 namespace lockstep {
 
-// A value that every sample has, in a stored field of JSON or plain text ("7").
+// A value that every sample has, in a stored field of JSON, of text that is JSON ("7"), or of raw single numbers.
 struct ValueAt {
   std::string field;      // the stored field's name: "meta.json", "cls"
   std::string pointer{};  // RFC 6901: "/ego/speed"; empty: the whole field
@@ -76,6 +77,10 @@ struct SourceOptions {
 // Local. Opens the data set, indexes and selects. Reads the values of all samples where the selection asks for some.
 // Throws DataError and UsageError naming the source.
 [[nodiscard]] Source open_source(const SourceOptions& options, const TransformRegistry& transforms = {});
+
+// The same over records of a format of one's own; options.path, records and remote are not used.
+[[nodiscard]] Source open_source(const SourceOptions& options, std::shared_ptr<const RecordReader> records,
+                                 const TransformRegistry& transforms = {});
 
 // Local. The sources of a .toml file, or one of the data set in a folder or behind a URL, of any format.
 [[nodiscard]] std::vector<Source> open_sources(const std::string& path, const TransformRegistry& transforms = {});
