@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
 #include "dataloader/decoding.hpp"
 #include "dataloader/images.hpp"
 #include "lockstep/base/error.hpp"
@@ -164,6 +168,25 @@ TEST(DecodeJpeg, decodes_well_after_damage) {
   const auto made = decoder("jpg", file, {.name = "field", .channels_first = false});
   EXPECT_THROW((void)decoded<std::uint8_t>(*made, std::span(file).first(file.size() / 2)), DamagedSample);
   EXPECT_EQ(decoded<std::uint8_t>(*made, file), reference_of(file).pixels);
+}
+
+TEST(DecodeJpeg, one_decoder_serves_many_threads) {
+  const auto small = jpeg_of(picture(40, 40));
+  const auto large = jpeg_of(picture(60, 50));
+  const auto expected = reference_of(small).pixels;
+  const auto made = decoder("jpg", small, {.name = "field", .channels_first = false});
+  std::vector<std::thread> threads;
+  std::atomic<int> right = 0;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        EXPECT_THROW((void)decoded<std::uint8_t>(*made, large), DataError);
+        right += decoded<std::uint8_t>(*made, small) == expected;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(right, 4 * 50);
 }
 
 TEST(DecodeJpeg, any_flipped_bit_is_survived) {

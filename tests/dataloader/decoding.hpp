@@ -31,30 +31,36 @@ std::vector<T> decoded(const Decoder& decoder, std::span<const std::byte> stored
   return values;
 }
 
-// Every bit of every byte of `file` flipped, and every shorter length: each is decoded to anything or refused with a
-// DataError; nothing else may happen. Returns how many were refused.
+// Hostile bytes as a sample of `good`, and as the example and a sample of a field of their own: what a fuzzer calls.
+// Anything may be decoded, or a DataError be thrown; nothing else. True: they were refused.
+inline bool refused(std::string_view encoding, std::span<const std::byte> hostile, const Decoder* good = nullptr,
+                    const FieldOptions& options = {.name = "field"}) {
+  const std::vector<std::byte> exact(hostile.begin(), hostile.end());  // so that reading past the end is seen
+  try {
+    if (good != nullptr) (void)decoded<std::byte>(*good, exact);
+    (void)decoded<std::byte>(*decoder(std::string(encoding), exact, options), exact);
+    return false;
+  } catch (const DataError&) {
+    return true;
+  }
+}
+
+// Every bit of every byte of `file` flipped, and every shorter length. Returns how many were refused.
 inline int refused_of_damaged(std::string_view encoding, std::vector<std::byte> file,
                               const FieldOptions& options = {.name = "field"}) {
   const auto good = decoder(std::string(encoding), file, options);
-  int refused = 0;
-  const auto attempt = [&](std::span<const std::byte> bytes) {
-    const std::vector<std::byte> exact(bytes.begin(), bytes.end());  // so that reading past the end is seen
-    try {
-      (void)decoded<std::byte>(*good, exact);
-      (void)decoded<std::byte>(*decoder(std::string(encoding), exact, options), exact);
-    } catch (const DataError&) {
-      ++refused;
-    }
-  };
+  int count = 0;
   for (auto& byte : file) {
     for (unsigned bit = 0; bit < 8; ++bit) {
       byte ^= static_cast<std::byte>(1U << bit);
-      attempt(file);
+      count += refused(encoding, file, good.get(), options);
       byte ^= static_cast<std::byte>(1U << bit);
     }
   }
-  for (std::size_t length = 0; length < file.size(); ++length) attempt(std::span(file).first(length));
-  return refused;
+  for (std::size_t length = 0; length < file.size(); ++length) {
+    count += refused(encoding, std::span(file).first(length), good.get(), options);
+  }
+  return count;
 }
 
 }  // namespace lockstep::test
