@@ -53,7 +53,10 @@ class Batches {
   Batches(const std::string& folder, const Case& what, const std::string& format, int threads, std::int64_t batch)
       : records_(open_store(folder + "/" + what.name)->open("records.bin")),
         record_bytes_(static_cast<std::size_t>(what.record_bytes)),
-        loader_(open_sources(folder + "/" + what.name + "/" + format),
+        loader_({open_source(
+                    {.name = format,
+                     .path = folder + "/" + what.name + "/" + format,
+                     .fields = {{.name = "data", .from = format == "tar" ? "npy" : "data", .dtype = DType::uint8}}})},
                 {.seed = kSeed, .global_batch = batch, .threads = threads}) {}
 
   // Samples a second.

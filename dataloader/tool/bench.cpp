@@ -124,7 +124,11 @@ std::vector<FieldOptions> delivered_fields(const RecordReader& records) {
     const bool differs =
         std::ranges::any_of(samples, [&](const Record& one) { return one.fields[i].size() != first.size(); });
     const bool may_differ = stored.encoding == "npy" || stored.encoding == "raw";
-    fields.push_back({.name = stored.name, .ragged = may_differ && differs});
+    fields.push_back({.name = stored.name,
+                      .dtype = stored.delivered,
+                      .scale = stored.scale,
+                      .offset = stored.offset,
+                      .ragged = may_differ && differs});
   }
   if (fields.empty()) {
     throw UsageError({.what = "bench",
