@@ -219,8 +219,14 @@ std::shared_ptr<const Piece> Cache::keep(const std::string& name, Claim claim, s
     return loose();  // the disk is full or broken: the network is enough to go on
   }
   struct stat status {};
-  if (::fstat(claim.file_.get(), &status) != 0 || ::rename(claim.path_.c_str(), path_of(name).c_str()) != 0)
-    return loose();
+  {
+    // Whoever counts must not find it under neither name.
+    const Locked locked(*this);
+    if (!locked.held() || ::fstat(claim.file_.get(), &status) != 0 ||
+        ::rename(claim.path_.c_str(), path_of(name).c_str()) != 0) {
+      return loose();
+    }
+  }
   claim.file_ = FileDescriptor();
   if (auto piece = find(name, bytes.size(), status.st_ino)) return piece;
   return loose();  // dropped in between, to make room

@@ -13,8 +13,8 @@
 #include <new>
 #include <thread>
 #include <utility>
+#include <variant>
 
-#include "lockstep/base/error.hpp"
 #include "lockstep/base/mix.hpp"
 #include "transfer.hpp"
 
@@ -204,17 +204,18 @@ class Fetcher::Loop {
     if (verdict.kind == Verdict::Kind::done) {
       job->done(&verdict.response, nullptr);
     } else {
-      job->done(nullptr, std::make_exception_ptr(error_of(*job, verdict)));
+      const auto failed = failure_of(*job, verdict);
+      job->done(nullptr, &failed);
     }
   }
 
-  IoError error_of(const Job& job, const Verdict& verdict) const {
+  Failure failure_of(const Job& job, const Verdict& verdict) const {
     const auto& request = job.request;
     auto what = fmt::format("{} {}", request.head ? "HEAD" : "GET", request.shown);
     if (request.bytes > 0) what += fmt::format(" bytes {}-{}", request.offset, request.offset + request.bytes - 1);
-    return IoError({.what = std::move(what),
-                    .why = fmt::format("{}, attempt {} of {}", verdict.why, job.attempts, options_.attempts),
-                    .fix = verdict.fix});
+    return {.text = {.what = std::move(what),
+                     .why = fmt::format("{}, attempt {} of {}", verdict.why, job.attempts, options_.attempts),
+                     .fix = verdict.fix}};
   }
 
   // Gives up what has stalled, and asks a second time for what hangs for far longer than is usual.
@@ -285,13 +286,15 @@ void Fetcher::hurry(const std::shared_ptr<Job>& job) { loop_->hurry(job); }
 std::size_t Fetcher::waiting() const { return loop_->waiting(); }
 
 Response Fetcher::fetch(Request request) {
-  std::promise<Response> promise;
+  std::promise<std::variant<Response, Failure>> promise;
   auto answer = promise.get_future();
-  const auto done = [&promise](Response* response, const std::exception_ptr& error) {
-    response != nullptr ? promise.set_value(std::move(*response)) : promise.set_exception(error);
+  const auto done = [&promise](Response* response, const Failure* failed) {
+    response != nullptr ? promise.set_value(std::move(*response)) : promise.set_value(*failed);
   };
   static_cast<void>(submit(std::move(request), done, true));
-  return answer.get();
+  auto outcome = answer.get();
+  if (const auto* const failed = std::get_if<Failure>(&outcome)) failed->raise();
+  return std::get<Response>(std::move(outcome));
 }
 
 }  // namespace lockstep::remote

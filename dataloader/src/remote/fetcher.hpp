@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "failure.hpp"
 #include "lockstep/dataloader/blob.hpp"
 #include "place.hpp"
 
@@ -40,7 +40,7 @@ class Fetcher {
  public:
   // Called once, on the fetcher's thread: with a response, or with null and what fetch() would throw. Must not own the
   // fetcher and must not throw.
-  using Done = std::function<void(Response*, const std::exception_ptr&)>;
+  using Done = std::function<void(Response*, const Failure*)>;
   struct Job;
 
   Fetcher(Credentials credentials, const RemoteOptions& options);

@@ -63,9 +63,10 @@ std::shared_ptr<const Piece> PieceTable::get(Fetcher& fetcher, std::uint64_t ind
     if (const auto job = coming->job.lock()) fetcher.hurry(job);
   }
   if (ours) bring(fetcher, index, coming);
-  auto piece = coming->future.get();
-  cache_->remember(piece);
-  return piece;
+  const auto& outcome = coming->future.get();
+  if (outcome.piece == nullptr) outcome.failure.raise();
+  cache_->remember(outcome.piece);
+  return outcome.piece;
 }
 
 // From the cache, from another process that is fetching it, or from the network.
@@ -89,7 +90,7 @@ void PieceTable::bring(Fetcher& fetcher, std::uint64_t index, const std::shared_
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   } catch (...) {
-    failed(index, coming, std::current_exception());
+    failed(index, coming, current_failure());
   }
 }
 
@@ -126,12 +127,12 @@ void PieceTable::fetch(Fetcher& fetcher, std::uint64_t index, const std::shared_
   // std::function wants what can be copied.
   auto shared_claim = std::make_shared<Claim>(std::move(claim));
   const auto done = [self = shared_from_this(), index, coming, shared_claim](Response* response,
-                                                                             const std::exception_ptr& error) {
-    if (response == nullptr) return self->failed(index, coming, error);
+                                                                             const Failure* failure) {
+    if (response == nullptr) return self->failed(index, coming, *failure);
     try {
       self->arrived(index, coming, self->checked(index, *response, std::move(*shared_claim)));
     } catch (...) {
-      self->failed(index, coming, std::current_exception());
+      self->failed(index, coming, current_failure());
     }
   };
   const auto job = fetcher.submit(std::move(request), done, urgent);
@@ -165,17 +166,17 @@ void PieceTable::arrived(std::uint64_t index, const std::shared_ptr<Coming>& com
     entry.coming = nullptr;
     entry.known_good = piece->file();
   }
-  coming->promise.set_value(std::move(piece));
+  coming->promise.set_value({.piece = std::move(piece)});
 }
 
-void PieceTable::failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const std::exception_ptr& error) {
+void PieceTable::failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const Failure& failure) {
   {
     const std::lock_guard lock(mutex_);
     auto& entry = entries_[index];
     entry.coming = nullptr;  // the next who wants it tries again
     set_ahead(entry, false);
   }
-  coming->promise.set_exception(error);
+  coming->promise.set_value({.piece = nullptr, .failure = failure});
 }
 
 void PieceTable::drop(std::uint64_t index) {

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -38,10 +37,13 @@ class PieceTable : public std::enable_shared_from_this<PieceTable> {
   void drop(std::uint64_t index);
 
  private:
-  using Future = std::shared_future<std::shared_ptr<const Piece>>;
+  struct Outcome {
+    std::shared_ptr<const Piece> piece;  // null: failed
+    Failure failure{};
+  };
   struct Coming {
-    std::promise<std::shared_ptr<const Piece>> promise;
-    Future future = promise.get_future().share();
+    std::promise<Outcome> promise;
+    std::shared_future<Outcome> future = promise.get_future().share();
     std::weak_ptr<Fetcher::Job> job{};
   };
   struct Entry {
@@ -55,7 +57,7 @@ class PieceTable : public std::enable_shared_from_this<PieceTable> {
   void fetch(Fetcher& fetcher, std::uint64_t index, const std::shared_ptr<Coming>& coming, Claim claim, bool urgent);
   [[nodiscard]] std::shared_ptr<const Piece> checked(std::uint64_t index, Response& response, Claim claim);
   void arrived(std::uint64_t index, const std::shared_ptr<Coming>& coming, std::shared_ptr<const Piece> piece);
-  void failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const std::exception_ptr& error);
+  void failed(std::uint64_t index, const std::shared_ptr<Coming>& coming, const Failure& failure);
   void set_ahead(Entry& entry, bool ahead);
   [[nodiscard]] std::string file_name(std::uint64_t index) const;
   [[nodiscard]] std::uint64_t bytes_of(std::uint64_t index) const;
