@@ -23,6 +23,7 @@ using nlohmann::json;
 constexpr const char* kIndexName = "index.json";
 constexpr std::uint64_t kHeldBytes = std::uint64_t{4} << 30;       // uncompressed shards kept in $TMPDIR
 constexpr std::uint64_t kMostShardBytes = std::uint64_t{1} << 32;  // the offsets of its samples have 32 bits
+constexpr int kMostDepth = 16;  // an index has 5; writing JSON out again needs stack for each
 
 struct MdsIndex {
   std::vector<MdsColumn> columns;
@@ -73,7 +74,11 @@ MdsIndex parse_index(std::string_view text, const std::string& what) {
     throw DataError({.what = what, .why = std::move(why), .fix = "copy the data set again"});
   };
   try {
-    const json document = json::parse(text);
+    const auto shallow = [](int depth, json::parse_event_t /*event*/, json& /*parsed*/) {
+      if (depth > kMostDepth) throw std::string("its values are nested too deeply");
+      return true;
+    };
+    const json document = json::parse(text, shallow);
     if (document.at("version") != 2) return fail("lockstep reads version 2");
     const auto& shards = document.at("shards");
     MdsIndex index{.columns = {}, .shards = {}, .identity = "mds " + shards.dump()};

@@ -245,6 +245,12 @@ TEST_F(Mds, an_index_cut_anywhere_is_refused) {
   }
 }
 
+TEST_F(Mds, an_index_nested_without_end_is_refused) {
+  const std::string deep(1'000'000, '[');
+  write_text(folder_ / "index.json", R"({"version": 2, "shards": )" + deep + std::string(deep.size(), ']') + "}");
+  expect_refused(HasSubstr("nested too deeply"));
+}
+
 TEST_F(Mds, a_field_that_is_not_there_is_named) {
   EXPECT_THAT([&] { open_folder(folder_, {.fields = {"lidar"}}); },
               ThrowsMessage<DataError>(AllOf(HasSubstr("lidar"), HasSubstr("image"))));

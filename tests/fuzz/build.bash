@@ -10,9 +10,13 @@ compile=(clang++ -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined 
   -I"$root/tests" $(pkg-config --cflags hdf5-serial libzstd liblz4))
 libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto libcurl libjpeg libpng zlib fmt))
 
-# The modules' sources but those that need LibTorch or the libraries of the configuration.
-mapfile -t sources < <(grep -L '<ATen\|data_loader\.hpp\|dataset\.hpp\|toml++\|CLI/CLI\|spdlog' "$root"/base/src/*.cpp \
-  "$root"/base/hdf5/src/*.cpp "$root"/dataloader/src/*.cpp)
+# What opens data sets.
+sources=("$root"/base/src/{crc32c,dtype,error,file}.cpp "$root"/base/hdf5/src/*.cpp "$root"/dataloader/src/remote/*.cpp)
+for name in blob blob_name compress convert files hdf5_records idx idx_records lockstep_records mapped_file mds \
+  mds_columns mds_shard new_folder records shard shard_index shard_writer sharded_reader tar tar_header tar_index \
+  tar_index_file tar_writer tokens; do
+  sources+=("$root/dataloader/src/$name.cpp")
+done
 rm -f "$build"/objects.a
 printf '%s\n' "${sources[@]}" |
   xargs -P "$(nproc)" -I{} bash -c 'source=$1; shift; object=$1/${source//\//-}.o; shift
