@@ -2,6 +2,7 @@
 #include "lockstep/base/crc32c.hpp"
 
 #include <nmmintrin.h>
+#include <wmmintrin.h>
 
 #include <array>
 #include <cstring>
@@ -23,14 +24,48 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 
 constexpr auto kTable = make_table();
 
-__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std::byte> bytes,
-                                                             std::uint32_t previous) noexcept {
+// x^power mod the polynomial, bits reflected: x⁰ is the highest bit.
+constexpr std::uint32_t x_to(int power) {
+  std::uint32_t value = 0x80000000U;
+  for (int i = 0; i < power; ++i) value = (value >> 1) ^ ((value & 1U) != 0 ? kPolynomial : 0U);
+  return value;
+}
+
+constexpr std::size_t kStream = 128;  // bytes
+
+// What a checksum becomes when `streams` more streams of zeros follow. The 33: a product of reflected numbers is off by
+// one bit, and the crc32 instruction multiplies by x³² itself.
+template <int streams>
+__attribute__((target("sse4.2,pclmul"))) std::uint64_t shifted(std::uint64_t crc) noexcept {
+  constexpr auto kFactor = static_cast<std::int64_t>(x_to(8 * streams * static_cast<int>(kStream) - 33));
+  const __m128i product =
+      _mm_clmulepi64_si128(_mm_cvtsi64_si128(static_cast<std::int64_t>(crc)), _mm_cvtsi64_si128(kFactor), 0);
+  return _mm_crc32_u64(0, static_cast<std::uint64_t>(_mm_cvtsi128_si64(product)));
+}
+
+__attribute__((target("sse4.2"))) std::uint64_t add_word(std::uint64_t crc, const std::byte* from) noexcept {
+  std::uint64_t word = 0;
+  std::memcpy(&word, from, sizeof(word));
+  return _mm_crc32_u64(crc, word);
+}
+
+// Three streams at a time, because the instruction takes three cycles and a new one can start in each (V. Gopal et al.,
+// "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel, 2011).
+__attribute__((target("sse4.2,pclmul"))) std::uint32_t crc32c_sse42(std::span<const std::byte> bytes,
+                                                                    std::uint32_t previous) noexcept {
   std::uint64_t crc = ~previous;
-  while (bytes.size() >= sizeof(std::uint64_t)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes.data(), sizeof(word));
-    crc = _mm_crc32_u64(crc, word);
-    bytes = bytes.subspan(sizeof(word));
+  for (; bytes.size() >= 3 * kStream; bytes = bytes.subspan(3 * kStream)) {
+    std::uint64_t second = 0;
+    std::uint64_t third = 0;
+    for (std::size_t i = 0; i < kStream; i += sizeof(std::uint64_t)) {
+      crc = add_word(crc, bytes.data() + i);
+      second = add_word(second, bytes.data() + kStream + i);
+      third = add_word(third, bytes.data() + 2 * kStream + i);
+    }
+    crc = shifted<2>(crc) ^ shifted<1>(second) ^ third;
+  }
+  for (; bytes.size() >= sizeof(std::uint64_t); bytes = bytes.subspan(sizeof(std::uint64_t))) {
+    crc = add_word(crc, bytes.data());
   }
   auto crc_low = static_cast<std::uint32_t>(crc);
   for (const auto byte : bytes) crc_low = _mm_crc32_u8(crc_low, std::to_integer<std::uint8_t>(byte));
@@ -46,7 +81,7 @@ std::uint32_t crc32c_reference(std::span<const std::byte> bytes, std::uint32_t p
 }
 
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t previous) noexcept {
-  static const bool has_sse42 = __builtin_cpu_supports("sse4.2") != 0;
+  static const bool has_sse42 = __builtin_cpu_supports("sse4.2") != 0 && __builtin_cpu_supports("pclmul") != 0;
   return has_sse42 ? crc32c_sse42(bytes, previous) : crc32c_reference(bytes, previous);
 }
 

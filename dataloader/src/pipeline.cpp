@@ -15,6 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::int64_t kPrefetchSamples = 3;  // as many are on their way to the processor while one is read
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;  // less is not worth a turn at the lock
 
 std::int64_t nanoseconds_since(Clock::time_point began) {
@@ -205,7 +206,12 @@ void Pipeline::read_piece(Job& job, Piece& piece) const {
     }
   }
   SampleSlot slot(std::vector<std::span<std::byte>>(fields_.size()), std::move(ragged));
+  const auto prefetch = [&](std::int64_t i) {
+    if (i < piece.first + piece.samples) reader_.prefetch(batch.ids[static_cast<std::size_t>(i)]);
+  };
+  for (std::int64_t i = piece.first; i < piece.first + kPrefetchSamples; ++i) prefetch(i);
   for (std::int64_t i = piece.first; i < piece.first + piece.samples; ++i) {
+    prefetch(i + kPrefetchSamples);
     for (std::size_t f = 0; f < fields_.size(); ++f) {
       if (places[f] == nullptr) continue;
       const std::size_t bytes = fields_[f].row_bytes();

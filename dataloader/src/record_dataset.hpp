@@ -24,6 +24,7 @@ class RecordDataset final : public Dataset {
   [[nodiscard]] std::string fingerprint() const override { return records_->fingerprint(); }
   [[nodiscard]] const std::vector<FieldInfo>& fields() const noexcept override { return chain_->delivered(); }
   void read(const SampleKey& key, SampleSlot& slot) const override { read_record(key.sample, key, slot); }
+  void prefetch(std::int64_t sample) const override { records_->prefetch(sample); }
   [[nodiscard]] std::string describe(std::int64_t sample) const override { return records_->describe(sample); }
 
   // Reads one record; what transforms draw depends on `key`.

@@ -25,6 +25,10 @@ class SampleReader {
   // in a row are damaged, and what Dataset::read throws beside DamagedSample.
   SampleId read(const SampleId& id, SampleSlot& slot, std::vector<DamagedEntry>& damaged) const;
 
+  void prefetch(const SampleId& id) const {
+    sources_[static_cast<std::size_t>(id.source)].dataset->prefetch(id.sample);
+  }
+
   // Samples that are not tried again.
   void know_damaged(const std::vector<DamagedEntry>& entries);
 

@@ -48,6 +48,13 @@ class TarReader final : public RecordReader {
     if (used > 0) point_into_buffer(shard, record);
   }
 
+  void prefetch(std::int64_t sample) const override {
+    const Shard& shard = shard_of(sample);
+    for (const auto& member : members_of(sample)) {
+      if (member.block != 0) shard.tar->prefetch(member.block * kTarBlock, member.bytes);
+    }
+  }
+
   [[nodiscard]] std::string describe(std::int64_t sample) const override {
     const Shard& shard = shard_of(sample);
     std::string text = fmt::format("{}, sample {}", shard.name, sample - shard.first);

@@ -23,6 +23,7 @@ class WindowedDataset final : public Dataset {
   [[nodiscard]] std::string fingerprint() const override;
   [[nodiscard]] const std::vector<FieldInfo>& fields() const noexcept override { return fields_; }
   void read(const SampleKey& key, SampleSlot& slot) const override;
+  void prefetch(std::int64_t sample) const override { frames_->prefetch(first_frame(sample)); }
   [[nodiscard]] std::string describe(std::int64_t sample) const override;
 
   [[nodiscard]] std::int64_t first_frame(std::int64_t sample) const;

@@ -24,6 +24,8 @@ class Dataset {
   // key, on any thread and rank. Throws DamagedSample, which costs this sample, and DataError or IoError, which end the
   // run.
   virtual void read(const SampleKey& key, SampleSlot& slot) const = 0;
+  // Local. A hint that this sample will be read next but a few; begins to bring its bytes near and returns at once.
+  virtual void prefetch(std::int64_t /*sample*/) const {}
   // "shard-00003.tar, sample 17", for messages.
   [[nodiscard]] virtual std::string describe(std::int64_t sample) const { return "sample " + std::to_string(sample); }
 };

@@ -58,6 +58,8 @@ class RecordReader {
   // checksum is checked here; damaged bytes are fetched again once where there is another copy. Throws DamagedSample,
   // IoError.
   virtual void read(std::int64_t sample, Record& record) const = 0;
+  // Local. A hint that this sample will be read next but a few; begins to bring its bytes near and returns at once.
+  virtual void prefetch(std::int64_t /*sample*/) const {}
   // "shard-00003.tar, sample 17 (key 000123)", for messages.
   [[nodiscard]] virtual std::string describe(std::int64_t sample) const = 0;
 };
