@@ -18,10 +18,11 @@ for name in blob blob_name compress convert files hdf5_records idx idx_records l
   sources+=("$root/dataloader/src/$name.cpp")
 done
 rm -f "$build"/objects.a
+# ccache knows which objects a changed header makes stale.
 printf '%s\n' "${sources[@]}" |
-  xargs -P "$(nproc)" -I{} bash -c 'source=$1; shift; object=$1/${source//\//-}.o; shift
-    [[ $object -nt $source ]] || "$@" -c "$source" -o "$object"' _ {} "$build" "${compile[@]}"
-ar rcs "$build/objects.a" "$build"/*.o
+  xargs -P "$(nproc)" -I{} bash -c 'source=$1 build=$2; shift 2; ccache "$@" -c "$source" -o "$build/${source//\//-}.o"' \
+    _ {} "$build" "${compile[@]}"
+ar rcs "$build/objects.a" "$build"/*.cpp.o
 
 # Leaks: HDF5 keeps what it allocated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0
