@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kView = 1U << 20U;
-constexpr std::uint64_t kAhead = 192U << 20U;  // of all threads together
+constexpr std::uint64_t kAhead = 96U << 20U;  // of all threads together
 
 std::string shard_name(int shard) { return fmt::format("shard-{:05}.bin", shard); }
 
