@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kView = 1U << 20U;
-constexpr std::uint64_t kAhead = 192U << 20U;  // of all threads together
+constexpr std::uint64_t kAhead = 96U << 20U;  // of all threads together
 
 std::string shard_name(int shard) { return fmt::format("shard-{:05}.bin", shard); }
 
@@ -53,6 +53,9 @@ class Share {
     }
     return crc;
   }
+  void announce_first(std::uint64_t bytes) const {
+    for (std::uint64_t at = 0; at < bytes; at += kView) announce(0, at);
+  }
   [[nodiscard]] std::size_t shards() const { return blobs_.size(); }
 
  private:
@@ -67,6 +70,7 @@ class Share {
 };
 
 void read(const Share& remote, const Share& local, std::uint64_t ahead, std::atomic<int>& different) {
+  remote.announce_first(ahead);
   for (std::size_t shard = 0; shard < remote.shards(); ++shard) {
     if (remote.checksum_of(shard, ahead) != local.checksum_of(shard, 0)) ++different;
   }

@@ -16,7 +16,7 @@ namespace lockstep {
 namespace {
 
 constexpr std::uint64_t kLine = 64;
-constexpr std::uint64_t kPrefetchBytes = 4096;  // of a longer range the processor itself finds the rest
+constexpr std::uint64_t kPrefetchBytes = 512;  // of a longer range the processor itself finds the rest
 
 class LocalBlob final : public Blob {
  public:

@@ -15,8 +15,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kPrefetchSamples = 3;  // as many are on their way to the processor while one is read
-constexpr std::size_t kPieceBytes = std::size_t{256} << 10;  // less is not worth a turn at the lock
+constexpr std::int64_t kPrefetchSamples = 3;     // as many are on their way to the processor while one is read
+constexpr std::int64_t kPieceBytes = 256 << 10;  // less is not worth a turn at the lock
+constexpr std::int64_t kSmallSteps = 16;
+constexpr std::int64_t kSmallStepsBytes = 2 << 20;
 
 std::int64_t nanoseconds_since(Clock::time_point began) {
   return std::chrono::nanoseconds(Clock::now() - began).count();
@@ -26,13 +28,25 @@ std::int64_t largest_part(const LoaderOptions& options) {
   return (options.global_batch + options.micro_batches - 1) / options.micro_batches;
 }
 
-// Samples of a piece: enough pieces for all threads to end a batch together, but none too small.
-std::int64_t samples_of_piece(const std::vector<FieldInfo>& fields, const LoaderOptions& options) {
+// Of what is not ragged.
+std::int64_t bytes_of_sample(const std::vector<FieldInfo>& fields) {
   std::size_t bytes = 1;
   for (const auto& field : fields) bytes += field.ragged() ? 0 : field.row_bytes();
+  return static_cast<std::int64_t>(bytes);
+}
+
+// Samples of a piece: enough pieces for all threads to end a batch together, but none too small.
+std::int64_t samples_of_piece(std::int64_t sample_bytes, const LoaderOptions& options) {
   const std::int64_t part = largest_part(options);
   const std::int64_t fair = (part + 4 * options.threads - 1) / (4 * options.threads);
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(kPieceBytes / bytes), fair, part);
+  return std::clamp<std::int64_t>(kPieceBytes / sample_bytes, fair, part);
+}
+
+// Steps that are read ahead: of small ones more, or threads would be woken for each.
+std::int64_t steps_ahead(std::int64_t sample_bytes, const LoaderOptions& options) {
+  const std::int64_t step_bytes =
+      largest_part(options) * std::max<std::int64_t>(1, options.owned.size()) * sample_bytes;
+  return std::max<std::int64_t>(options.prefetch_steps, std::min(kSmallSteps, kSmallStepsBytes / step_bytes));
 }
 
 }  // namespace
@@ -61,9 +75,9 @@ Pipeline::Pipeline(const std::vector<FieldInfo>& fields, SampleStream& stream, c
       stream_(stream),
       reader_(reader),
       options_(options),
-      piece_samples_(samples_of_piece(fields, options)),
-      memory_(fields, largest_part(options),
-              static_cast<std::size_t>((options.prefetch_steps + 2) * options.owned.size())) {
+      piece_samples_(samples_of_piece(bytes_of_sample(fields), options)),
+      steps_ahead_(steps_ahead(bytes_of_sample(fields), options)),
+      memory_(fields, largest_part(options), static_cast<std::size_t>((steps_ahead_ + 2) * options.owned.size())) {
   for (int i = 0; i < options.threads; ++i) {
     threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
   }
@@ -76,8 +90,9 @@ ReadStep Pipeline::next() {
   if (jobs_.front()->error) std::rethrow_exception(jobs_.front()->error);
   ReadStep result = std::move(jobs_.front()->result);
   jobs_.pop_front();
+  const bool little_left = std::ssize(jobs_) <= steps_ahead_ / 2;
   lock.unlock();
-  work_changed_.notify_one();
+  if (little_left) work_changed_.notify_one();
   return result;
 }
 
@@ -96,7 +111,7 @@ Pipeline::Job* Pipeline::job_with_work() const {
 void Pipeline::run(const std::stop_token& stop) {
   pthread_setname_np(pthread_self(), "lockstep-prefet");  // the kernel keeps 15 characters of lockstep-prefetch
   std::unique_lock lock(mutex_);
-  const auto room = [this] { return std::ssize(jobs_) < options_.prefetch_steps && !planning_ && !plan_error_; };
+  const auto room = [this] { return std::ssize(jobs_) < steps_ahead_ && !planning_ && !plan_error_; };
   while (!stop.stop_requested()) {
     if (Job* job = job_with_work()) {
       work(lock, *job);

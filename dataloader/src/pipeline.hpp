@@ -57,6 +57,7 @@ class Pipeline {
   const SampleReader& reader_;
   const LoaderOptions& options_;
   const std::int64_t piece_samples_;
+  const std::int64_t steps_ahead_;
   BatchMemory memory_;  // of the planning thread
 
   mutable std::mutex mutex_;

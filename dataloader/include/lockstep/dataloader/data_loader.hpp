@@ -30,9 +30,9 @@ struct LoaderOptions {
   Range owned{0, 1};                // the micro-batches that this rank runs
   bool shuffle = true;              // sources without an order of their own; false: in the order of the data set
   LastBatch last_batch = LastBatch::shorter;
-  std::int64_t epoch_samples = 0;                // 0: as many as all sources have in a pass
-  int threads = 1;                               // that read and decode
-  int prefetch_steps = 2;                        // steps read ahead; each costs its batches' memory
+  std::int64_t epoch_samples = 0;  // 0: as many as all sources have in a pass
+  int threads = 1;                 // that read and decode
+  int prefetch_steps = 2;          // steps read ahead; each costs its batches' memory; of small ones more, up to 2 MiB
   std::optional<std::int64_t> damaged_budget{};  // samples that may be replaced; default: a thousandth of an epoch
 };
 
