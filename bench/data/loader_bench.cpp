@@ -18,6 +18,7 @@
 
 #include "lockstep/dataloader/blob.hpp"
 #include "lockstep/dataloader/data_loader.hpp"
+#include "lockstep/dataloader/pack.hpp"
 #include "lockstep/dataloader/records.hpp"
 #include "lockstep/dataloader/shard_writer.hpp"
 #include "lockstep/dataloader/source_options.hpp"
@@ -35,6 +36,15 @@ struct Case {
   std::int64_t record_bytes;
 };
 const std::vector<Case> kCases{{"D1", 2048}, {"D2", 100'000}};
+
+// The same records with a checksum of each beside, which is compared at every read.
+void make_checked_tar(const std::string& folder) {
+  for (const auto& [name, size] : kCases) {
+    const auto target = fmt::format("{}/{}/tar-checked", folder, name);
+    if (!std::filesystem::exists(target))
+      (void)pack_tar(*open_records(open_store(folder + "/" + name + "/tar")), target);
+  }
+}
 
 void make_hdf5(const std::string& folder) {
   for (const auto& [name, size] : kCases) {
@@ -56,7 +66,7 @@ class Batches {
         loader_({open_source(
                     {.name = format,
                      .path = folder + "/" + what.name + "/" + format,
-                     .fields = {{.name = "data", .from = format == "tar" ? "npy" : "data", .dtype = DType::uint8}}})},
+                     .fields = {{.name = "data", .from = format == "hdf5" ? "data" : "npy", .dtype = DType::uint8}}})},
                 {.seed = kSeed, .global_batch = batch, .threads = threads}) {}
 
   // Samples a second.
@@ -88,7 +98,7 @@ class Batches {
 };
 
 void run_batches(const std::string& folder, const Case& what, double seconds) {
-  for (const std::string format : {"tar", "hdf5"}) {
+  for (const std::string format : {"tar", "tar-checked", "hdf5"}) {
     for (const int threads : {1, 2}) {
       for (const std::int64_t batch : {64, 256}) {
         const double rate = Batches(folder, what, format, threads, batch).measure(seconds);
@@ -172,7 +182,10 @@ void run_first_batches() {
 }
 
 void run(const std::string& folder, const std::string& name, double seconds) {
-  if (name == "make") make_hdf5(folder);
+  if (name == "make") {
+    make_hdf5(folder);
+    make_checked_tar(folder);
+  }
   if (name == "D3") run_headers(folder, seconds);
   if (name == "D5") run_first_batches();
   for (const auto& what : kCases) {

@@ -36,7 +36,8 @@ def commands(part, data, seconds):
     if part == "limits":
         return [[str(BIN / "bench_data_limits"), data, str(seconds / 4)]]
     if part == "ours":
-        return [[str(BIN / "bench_data_loader"), data, case, str(seconds)] for case in (*CASES, "D3", "D5")]
+        return [[str(BIN / "bench_data_loader"), data, case, str(seconds)] for case in (*CASES, "D3", "D5")] + [
+            [str(BIN / "bench_data_images"), data, case, str(seconds)] for case in ("D4", "D21")]
     return [[python(), str(HERE / "peers.py"), "run", data, case, name, str(seconds)]
             for case in CASES for name in peer_names()]
 
@@ -68,6 +69,8 @@ def main():
     data = str(options.folder / "data")
     subprocess.check_call([python(), HERE / "peers.py", "make", data])
     subprocess.check_call([BIN / "bench_data_loader", data, "make"])
+    if not (pathlib.Path(data) / "driving").exists():
+        subprocess.check_call([BIN / "driving_generate", pathlib.Path(data) / "driving", "--logs=4", "--frames=60"])
     for _ in range(options.rounds):
         number = len(list(options.folder.glob("round-*.json"))) + 1
         result = one_round([options.only] if options.only else ["limits", "ours", "peers"], data, options.seconds, number)
