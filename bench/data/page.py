@@ -58,6 +58,22 @@ def times_peers(data, case, but=()):
                                          data.best_peer(case, batch, but)))
 
 
+def times_peer(data, case, names):
+    """How many times faster than the fastest of these in the same round."""
+    def of(batch):
+        columns = [data.values(case, name, SAMPLES, batch) for name in names]
+        best = [max((value for value in row if value), default=None) for row in zip(*columns)]
+        return ratios(data.values(case, "lockstep tar, 2 threads", SAMPLES, batch), best)
+    return by_batch(of)
+
+
+def of_plain_loop(data, case, threads):
+    """Of the images a second of libjpeg alone, by kind of image."""
+    names = [name for of, name, _ in data.keys() if of == case and name.endswith(f", {threads} threads")]
+    return {name.rpartition(",")[0]: ratios(data.values(case, name, "images_per_second"),
+                                            data.values(case, name, "plain_images_per_second")) for name in names}
+
+
 def goal_rows(data):
     tar, hdf5 = "lockstep tar, 2 threads", "lockstep hdf5, 2 threads"
     info = {"needed": "–", "verdict": "for information"}
@@ -68,17 +84,27 @@ def goal_rows(data):
     found = [
         judge("D1: shuffled 2 KiB records from tar, 2 threads", Goal(1.5e6, unit=" M samples/s", scale=1e-6),
               by_batch(lambda batch: data.present("D1", tar, SAMPLES, batch))),
+        judge("D1: torch DataLoader over an array, no workers", Goal(2),
+              times_peer(data, "D1", ["torch array, 0 workers"])),
+        judge("D1: torch DataLoader over an array, 2 workers", Goal(10),
+              times_peer(data, "D1", ["torch array, 2 workers"])),
+        judge("D1: webdataset", Goal(30),
+              times_peer(data, "D1", ["webdataset, 0 workers", "webdataset, 2 workers"])),
         judge("D2: shuffled 100 kB records from tar, 2 threads", Goal(10e9, unit=" GB/s", scale=1e-9),
               by_batch(lambda batch: data.present("D2", tar, BYTES, batch))),
         judge("D2: of what 2 threads copy", percent(0.5), by_batch(lambda batch: of_limit("D2", batch))),
         judge("D3: headers of an index-less tar", Goal(500e3, unit="k/s", scale=1e-3),
               {"": data.present("D3", "lockstep", "headers_per_second")}),
+        *(judge(f"D4: JPEGs from tar, of a plain libjpeg loop, {threads} thread(s)", percent(0.9),
+                of_plain_loop(data, "D4", threads)) for threads in (1, 2)),
         judge("D5: first batch at N = 10⁹", Goal(0.1, at_most=True, unit=" ms", scale=1e3),
               {where: data.present("D5", where, "first_batch_seconds") for where in positions}),
         judge("D5: memory for it", Goal(64 << 20, at_most=True, unit=" MiB", scale=1 / (1 << 20)),
               {where: data.present("D5", where, "extra_bytes") for where in positions}),
         judge("D20: HDF5, 100 kB records, 2 threads, of tar's rate", percent(0.9),
               by_batch(lambda batch: ratios(data.values("D2", hdf5, SAMPLES, batch), data.values("D2", tar, SAMPLES, batch)))),
+        *(judge(f"D21: driving sample, of a plain libjpeg loop, {threads} thread(s)", percent(0.9),
+                of_plain_loop(data, "D21", threads)) for threads in (1, 2)),
         judge("D1: of what 2 threads copy", percent(0), by_batch(lambda batch: of_limit("D1", batch)))._replace(**info)]
     for case, what in CASES.items():
         found += [judge(f"{case}: faster than the fastest other that takes records one by one", Goal(0),

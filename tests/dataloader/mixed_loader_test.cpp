@@ -331,10 +331,10 @@ TEST(Damaged, stops_at_once_when_nothing_is_whole) {
 TEST(Batch, is_read_into_memory_that_the_program_let_go_of) {
   DataLoader loader({source("a", 0, 64)}, {.global_batch = 16, .prefetch_steps = 1});
   std::vector<const void*> places;
-  for (int i = 0; i < 12; ++i) places.push_back(loader.next().micro_batches[0].batch.data.const_data_ptr());
+  for (int i = 0; i < 200; ++i) places.push_back(loader.next().micro_batches[0].batch.data.const_data_ptr());
   std::ranges::sort(places);
   const auto doubles = std::ranges::unique(places);
-  EXPECT_LE(places.size() - doubles.size(), 4U);
+  EXPECT_LE(places.size() - doubles.size(), 20U) << "as many as are read ahead of small steps, and a few";
   const LoadedStep kept = loader.next();
   const auto before = kept.micro_batches[0].batch.data.clone();
   (void)take(loader, 12);

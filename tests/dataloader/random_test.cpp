@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lockstep/dataloader/sample.hpp"
-#include "philox.hpp"
+#include "loader/philox.hpp"
 
 namespace lockstep {
 namespace {

@@ -11,12 +11,8 @@ compile=(clang++ -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined 
 libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto libcurl libjpeg libpng zlib fmt))
 
 # What opens data sets.
-sources=("$root"/base/src/{crc32c,dtype,environment,error,file}.cpp "$root"/base/hdf5/src/*.cpp "$root"/dataloader/src/remote/*.cpp)
-for name in blob blob_name compress convert files hdf5_records idx idx_records lockstep_records mapped_file mds \
-  mds_columns mds_shard new_folder records shard shard_index shard_writer sharded_reader tar tar_header tar_index \
-  tar_index_file tar_writer tokens; do
-  sources+=("$root/dataloader/src/$name.cpp")
-done
+sources=("$root"/base/src/{crc32c,dtype,environment,error,file}.cpp "$root"/base/hdf5/src/*.cpp
+  "$root"/dataloader/src/{formats,pack,store,store/remote}/*.cpp "$root"/dataloader/src/decode/convert.cpp)
 rm -f "$build"/objects.a
 # ccache knows which objects a changed header makes stale.
 printf '%s\n' "${sources[@]}" |
