@@ -101,8 +101,10 @@ def goal_rows(data):
               {where: data.present("D5", where, "first_batch_seconds") for where in positions}),
         judge("D5: memory for it", Goal(64 << 20, at_most=True, unit=" MiB", scale=1 / (1 << 20)),
               {where: data.present("D5", where, "extra_bytes") for where in positions}),
-        judge("D20: HDF5, 100 kB records, 2 threads, of tar's rate", percent(0.9),
-              by_batch(lambda batch: ratios(data.values("D2", hdf5, SAMPLES, batch), data.values("D2", tar, SAMPLES, batch)))),
+        *(judge(f"D20: HDF5 (with checksums), 100 kB records, 2 threads, of {form}", percent(0.9),
+                by_batch(lambda batch, of=name: ratios(data.values("D2", hdf5, SAMPLES, batch),
+                                                       data.values("D2", of, SAMPLES, batch))))
+          for form, name in (("tar without checksums", tar), ("tar with checksums", "lockstep tar-checked, 2 threads"))),
         *(judge(f"D21: driving sample, of a plain libjpeg loop, {threads} thread(s)", percent(0.9),
                 of_plain_loop(data, "D21", threads)) for threads in (1, 2)),
         judge("D1: of what 2 threads copy", percent(0), by_batch(lambda batch: of_limit("D1", batch)))._replace(**info)]
