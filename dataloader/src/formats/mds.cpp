@@ -14,6 +14,7 @@
 #include "formats/mds_shard.hpp"
 #include "formats/shard_cache.hpp"
 #include "formats/sharded_reader.hpp"
+#include "json_number.hpp"
 
 namespace lockstep {
 namespace {
@@ -32,7 +33,7 @@ struct MdsIndex {
 };
 
 MdsFile parse_file(const json& file) {
-  MdsFile parsed{.name = file.at("basename"), .bytes = file.at("bytes")};
+  MdsFile parsed{.name = file.at("basename"), .bytes = whole_number<std::uint64_t>(file.at("bytes"))};
   for (const auto& [algorithm, hash] : file.at("hashes").items()) {
     if (!parsed.algorithm.empty() || !is_known_hash(algorithm)) continue;  // one is enough
     parsed.algorithm = algorithm;
@@ -45,7 +46,7 @@ MdsFile parse_file(const json& file) {
 MdsEntry parse_entry(const json& shard) {
   if (shard.at("version") != 2 || shard.at("format") != "mds")
     throw std::string("lockstep reads format mds, version 2");
-  MdsEntry entry{.samples = shard.at("samples"), .raw = parse_file(shard.at("raw_data"))};
+  MdsEntry entry{.samples = whole_number(shard.at("samples")), .raw = parse_file(shard.at("raw_data"))};
   if (!shard.at("compression").is_null()) {
     const std::string compression = shard.at("compression");
     if (compression != "zstd" && !compression.starts_with("zstd:")) {

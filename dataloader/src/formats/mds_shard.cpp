@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "json_number.hpp"
 #include "lockstep/base/file.hpp"
 #include "store/mapped_file.hpp"
 
@@ -204,7 +205,7 @@ std::vector<MdsColumn> parse_columns(std::string_view json_text) {
     const auto& size = config.at("column_sizes").at(i);
     columns.push_back({.name = names.at(i),
                        .encoding = config.at("column_encodings").at(i),
-                       .size = size.is_null() ? 0 : size.get<std::uint64_t>()});
+                       .size = size.is_null() ? 0 : whole_number<std::uint64_t>(size)});
   }
   return columns;
 }

@@ -13,9 +13,10 @@
 #include <system_error>
 
 #include "decode/convert.hpp"
+#include "formats/sharded_reader.hpp"
+#include "json_number.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
-#include "formats/sharded_reader.hpp"
 
 namespace lockstep {
 namespace {
@@ -50,19 +51,23 @@ json without_fingerprint(const ShardIndex& index) {
 }
 
 FieldSchema parse_field(const json& field) {
+  std::vector<std::int64_t> shape;
+  for (const auto& size : field.at("shape")) shape.push_back(whole_number(size));
   return {.name = field.at("name"),
           .dtype = dtype_from_name(field.at("dtype").get<std::string>()),
-          .shape = field.at("shape"),
+          .shape = std::move(shape),
           .delivered = dtype_from_name(field.at("delivered").get<std::string>()),
           .scale = field.at("scale"),
           .offset = field.at("offset")};
 }
 
 ShardEntry parse_shard(const json& shard, const std::vector<FieldSchema>& fields) {
-  ShardEntry entry{.file = shard.at("file"), .samples = shard.at("samples"), .bytes = shard.at("bytes")};
+  ShardEntry entry{.file = shard.at("file"),
+                   .samples = whole_number(shard.at("samples")),
+                   .bytes = whole_number<std::uint64_t>(shard.at("bytes"))};
   const json& offsets = shard.at("offsets");
-  for (const auto& field : fields) entry.offsets.push_back(offsets.at(field.name));
-  entry.checksums = offsets.at(kChecksums);
+  for (const auto& field : fields) entry.offsets.push_back(whole_number<std::uint64_t>(offsets.at(field.name)));
+  entry.checksums = whole_number<std::uint64_t>(offsets.at(kChecksums));
   const auto crc = shard.at("crc32c").get<std::string>();
   std::from_chars(crc.data(), crc.data() + crc.size(), entry.crc32c, 16);  // a bad one: the fingerprint differs
   return entry;
@@ -146,10 +151,10 @@ ShardIndex parse_index(std::string_view text, const std::string& what) {
   };
   try {
     const json document = json::parse(text);
-    if (const int version = document.at("schema_version"); version != kSchemaVersion) {
+    if (const auto version = whole_number(document.at("schema_version")); version != kSchemaVersion) {
       return fail(fmt::format("schema_version is {}, this lockstep reads {}", version, kSchemaVersion));
     }
-    ShardIndex index{.samples = document.at("samples"), .fields = {}, .shards = {}};
+    ShardIndex index{.samples = whole_number(document.at("samples")), .fields = {}, .shards = {}};
     std::ranges::transform(document.at("fields"), std::back_inserter(index.fields), parse_field);
     std::ranges::transform(document.at("shards"), std::back_inserter(index.shards),
                            [&](const json& shard) { return parse_shard(shard, index.fields); });

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "json_number.hpp"
 #include "lockstep/base/error.hpp"
 
 namespace lockstep {
@@ -29,7 +30,8 @@ json to_json(const std::vector<DamagedEntry>& damaged) {
 
 std::vector<DamagedEntry> damaged_from(const json& list) {
   std::vector<DamagedEntry> damaged;
-  for (const auto& entry : list) damaged.push_back({entry.at("source"), entry.at("sample"), entry.at("why")});
+  for (const auto& entry : list)
+    damaged.push_back({entry.at("source"), whole_number(entry.at("sample")), entry.at("why")});
   return damaged;
 }
 
@@ -48,7 +50,9 @@ SourcePosition position_of(const json& entry, const Source& source, std::int64_t
                        entry.at("fingerprint").get<std::string>(), fingerprint),
            "resume with the same data, or give the source another name, under which it starts afresh");
   }
-  SourcePosition position{.pass = entry.at("pass"), .position = entry.at("position"), .mixed = entry.at("mixed")};
+  SourcePosition position{.pass = whole_number(entry.at("pass")),
+                          .position = whole_number(entry.at("position")),
+                          .mixed = whole_number(entry.at("mixed"))};
   if (position.pass < 0 || position.mixed < 0 || position.position < 0 || position.position >= samples_per_pass) {
     refuse(fmt::format("position {} does not exist: a pass of source \"{}\" has {} samples", position.position,
                        source.name, samples_per_pass),
@@ -67,9 +71,9 @@ bool same_mix(const json& saved, const std::vector<Source>& sources, const Sampl
 }
 
 StreamPosition position_from(const json& state, const std::vector<Source>& sources, const SampleStream& stream) {
-  StreamPosition position{.epoch = state.at("epoch"),
-                          .step_in_epoch = state.at("step_in_epoch"),
-                          .samples_in_epoch = state.at("samples_in_epoch"),
+  StreamPosition position{.epoch = whole_number(state.at("epoch")),
+                          .step_in_epoch = whole_number(state.at("step_in_epoch")),
+                          .samples_in_epoch = whole_number(state.at("samples_in_epoch")),
                           .sources = {}};
   const json& saved = state.at("sources");
   const bool mixed_on = same_mix(saved, sources, stream);
