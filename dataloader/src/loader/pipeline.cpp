@@ -61,7 +61,6 @@ struct Pipeline::Piece {
 
 struct Pipeline::Job {
   ReadStep result;
-  std::vector<StepPlan::Part> parts;
   std::vector<Piece> pieces;
   std::size_t taken = 0;  // guarded by the pipeline's mutex, as the rest of these
   std::size_t done = 0;
@@ -184,16 +183,15 @@ std::shared_ptr<Pipeline::Job> Pipeline::prepare() {
   auto job = std::make_shared<Job>();
   StepPlan plan = stream_.next();
   job->result.after = std::move(plan.after);
-  job->parts = std::move(plan.parts);
   LoadedStep& step = job->result.step;
   step = {.epoch = plan.epoch, .step_in_epoch = plan.step_in_epoch, .samples = plan.samples, .micro_batches = {}};
-  for (std::size_t i = 0; i < job->parts.size(); ++i) {
-    const auto samples = std::ssize(job->parts[i].ids);
+  for (std::size_t i = 0; i < plan.parts.size(); ++i) {
+    const auto samples = std::ssize(plan.parts[i].ids);
     MicroBatch& micro_batch = step.micro_batches.emplace_back();
-    micro_batch.index = job->parts[i].micro_batch;
+    micro_batch.index = plan.parts[i].micro_batch;
     micro_batch.samples = samples;
     if (samples == 0) continue;
-    micro_batch.batch.ids = job->parts[i].ids;
+    micro_batch.batch.ids = std::move(plan.parts[i].ids);
     for (std::size_t f = 0; f < fields_.size(); ++f) {
       Column& column = micro_batch.batch.columns.emplace_back();
       column.name = fields_[f].name;
@@ -211,13 +209,15 @@ void Pipeline::read_piece(Job& job, Piece& piece) const {
   Batch& batch = job.result.step.micro_batches[piece.part].batch;
   piece.rows.resize(fields_.size());
   std::vector<SampleSlot::Rows*> ragged(fields_.size(), nullptr);
-  std::vector<std::byte*> places(fields_.size(), nullptr);
+  std::vector<std::span<std::byte>> places(fields_.size());  // of the next sample; empty where the field is ragged
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     if (fields_[f].ragged()) {
       piece.rows[f].row_bytes = fields_[f].row_bytes();
       ragged[f] = &piece.rows[f];
     } else {
-      places[f] = static_cast<std::byte*>(batch.columns[f].values.mutable_data_ptr());
+      const std::size_t bytes = fields_[f].row_bytes();
+      auto* const column = static_cast<std::byte*>(batch.columns[f].values.mutable_data_ptr());
+      places[f] = {column + static_cast<std::size_t>(piece.first) * bytes, bytes};
     }
   }
   SampleSlot slot(std::vector<std::span<std::byte>>(fields_.size()), std::move(ragged));
@@ -228,9 +228,8 @@ void Pipeline::read_piece(Job& job, Piece& piece) const {
   for (std::int64_t i = piece.first; i < piece.first + piece.samples; ++i) {
     prefetch(i + kPrefetchSamples);
     for (std::size_t f = 0; f < fields_.size(); ++f) {
-      if (places[f] == nullptr) continue;
-      const std::size_t bytes = fields_[f].row_bytes();
-      slot.move_to(f, {places[f] + static_cast<std::size_t>(i) * bytes, bytes});
+      slot.move_to(f, places[f]);
+      places[f] = {places[f].data() + places[f].size(), places[f].size()};
     }
     SampleId& id = batch.ids[static_cast<std::size_t>(i)];
     id = reader_.read(id, slot, piece.damaged);
