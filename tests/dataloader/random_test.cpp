@@ -8,8 +8,8 @@
 #include <set>
 #include <vector>
 
-#include "lockstep/dataloader/sample.hpp"
 #include "loader/philox.hpp"
+#include "lockstep/dataloader/sample.hpp"
 
 namespace lockstep {
 namespace {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "decode/decode_detail.hpp"
-#include "lockstep/base/error.hpp"
 #include "decode/npy.hpp"
+#include "lockstep/base/error.hpp"
 
 namespace lockstep {
 namespace {

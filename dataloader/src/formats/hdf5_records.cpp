@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "formats/formats.hpp"
+#include "formats/sharded_reader.hpp"
 #include "lockstep/hdf5/file.hpp"
 #include "lockstep/hdf5/rows.hpp"
-#include "formats/sharded_reader.hpp"
 
 namespace lockstep {
 namespace {

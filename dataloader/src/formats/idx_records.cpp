@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "formats/formats.hpp"
+#include "formats/sharded_reader.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/dataloader/idx.hpp"
-#include "formats/sharded_reader.hpp"
 
 namespace lockstep {
 namespace {

@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "formats/formats.hpp"
-#include "lockstep/base/crc32c.hpp"
-#include "lockstep/base/error.hpp"
 #include "formats/shard_index.hpp"
 #include "formats/sharded_reader.hpp"
+#include "lockstep/base/crc32c.hpp"
+#include "lockstep/base/error.hpp"
 
 namespace lockstep {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/dataloader/blob.hpp"
 #include "formats/mds_columns.hpp"
+#include "lockstep/dataloader/blob.hpp"
 
 namespace lockstep {
 
@@ -32,7 +32,7 @@ struct MdsEntry {
 // A shard that was checked, uncompressed:
 //   samples (u32), offsets of the samples and of the end (samples + 1 × u32), columns as JSON, the samples.
 struct MdsShard {
-  std::shared_ptr<const Blob> blob;   // these two hold the bytes
+  std::shared_ptr<const Blob> blob;  // these two hold the bytes
   std::shared_ptr<const void> keeps;
   std::span<const std::byte> bytes;
   std::uint64_t held_bytes = 0;  // see ShardCache

@@ -7,11 +7,11 @@
 
 #include "formats/compress.hpp"
 #include "formats/formats.hpp"
+#include "formats/tar_header.hpp"
+#include "formats/tar_index.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/mix.hpp"
-#include "formats/tar_header.hpp"
-#include "formats/tar_index.hpp"
 
 namespace lockstep {
 namespace {

@@ -8,8 +8,8 @@
 #include <limits>
 
 #include "formats/compress.hpp"
-#include "lockstep/base/error.hpp"
 #include "formats/tar_header.hpp"
+#include "lockstep/base/error.hpp"
 
 namespace lockstep {
 namespace {

@@ -7,10 +7,10 @@
 #include <cstring>
 
 #include "formats/compress.hpp"
-#include "lockstep/base/crc32c.hpp"
-#include "lockstep/base/error.hpp"
 #include "formats/tar_header.hpp"
 #include "formats/tar_index.hpp"
+#include "lockstep/base/crc32c.hpp"
+#include "lockstep/base/error.hpp"
 
 namespace lockstep {
 namespace {

@@ -8,9 +8,9 @@
 #include <set>
 #include <utility>
 
-#include "order/loader_state.hpp"
-#include "lockstep/base/error.hpp"
 #include "loader/pipeline.hpp"
+#include "lockstep/base/error.hpp"
+#include "order/loader_state.hpp"
 
 namespace lockstep {
 namespace {

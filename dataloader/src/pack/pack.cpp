@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "formats/formats.hpp"
+#include "formats/shard_index.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/dataloader/sample.hpp"
-#include "formats/shard_index.hpp"
 #include "pack/shard_stream.hpp"
 
 namespace lockstep {

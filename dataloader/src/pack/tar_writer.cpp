@@ -8,13 +8,13 @@
 
 #include "formats/compress.hpp"
 #include "formats/formats.hpp"
+#include "formats/tar_header.hpp"
+#include "formats/tar_index.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/dataloader/pack.hpp"
 #include "pack/new_folder.hpp"
-#include "formats/tar_header.hpp"
-#include "formats/tar_index.hpp"
 
 namespace lockstep {
 namespace {

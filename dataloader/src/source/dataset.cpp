@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <iterator>
 
+#include "formats/shard_index.hpp"
 #include "lockstep/base/error.hpp"
 #include "source/record_dataset.hpp"
-#include "formats/shard_index.hpp"
 
 namespace lockstep {
 namespace {

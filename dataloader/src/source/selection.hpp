@@ -24,9 +24,7 @@ class SelectedDataset final : public Dataset {
   [[nodiscard]] std::string fingerprint() const override;
   [[nodiscard]] const std::vector<FieldInfo>& fields() const noexcept override { return whole_->fields(); }
   void read(const SampleKey& key, SampleSlot& slot) const override;
-  void prefetch(std::int64_t sample) const override {
-    whole_->prefetch(samples_[static_cast<std::size_t>(sample)]);
-  }
+  void prefetch(std::int64_t sample) const override { whole_->prefetch(samples_[static_cast<std::size_t>(sample)]); }
   [[nodiscard]] std::string describe(std::int64_t sample) const override;
 
  private:

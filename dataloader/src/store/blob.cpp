@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "store/blob_name.hpp"
 #include "lockstep/base/error.hpp"
+#include "store/blob_name.hpp"
 #include "store/mapped_file.hpp"
 #include "store/remote/remote_store.hpp"
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "store/remote/failure.hpp"
 #include "lockstep/dataloader/blob.hpp"
+#include "store/remote/failure.hpp"
 #include "store/remote/place.hpp"
 
 namespace lockstep::remote {

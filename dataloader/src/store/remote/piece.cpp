@@ -8,9 +8,9 @@
 #include <cstring>
 #include <system_error>
 
-#include "store/remote/cache.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
+#include "store/remote/cache.hpp"
 
 namespace lockstep::remote {
 

@@ -6,8 +6,8 @@
 #include <mutex>
 #include <string>
 
-#include "store/remote/fetcher.hpp"
 #include "lockstep/dataloader/blob.hpp"
+#include "store/remote/fetcher.hpp"
 #include "store/remote/piece_table.hpp"
 
 namespace lockstep::remote {

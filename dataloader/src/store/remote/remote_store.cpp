@@ -8,10 +8,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include "store/blob_name.hpp"
-#include "store/remote/fetcher.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/error.hpp"
+#include "store/blob_name.hpp"
+#include "store/remote/fetcher.hpp"
 #include "store/remote/place.hpp"
 #include "store/remote/remote_blob.hpp"
 #include "store/remote/xml.hpp"
