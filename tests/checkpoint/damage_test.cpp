@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // No damaged byte is ever believed, and none reaches libhdf5, which can crash on it.
 #include "lockstep/base/crc32c.hpp"
-#include "manifest.hpp"
+#include "format/manifest.hpp"
 #include "sample_checkpoint.hpp"
 
 namespace lockstep {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "manifest.hpp"
+#include "format/manifest.hpp"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -9,7 +9,7 @@
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/checkpoint/reader.hpp"
-#include "step_folder.hpp"
+#include "format/step_folder.hpp"
 
 namespace lockstep {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "step_folder.hpp"
+#include "format/step_folder.hpp"
 
 #include <fmt/format.h>
 

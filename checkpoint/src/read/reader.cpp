@@ -10,8 +10,8 @@
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/hdf5/file.hpp"
-#include "manifest.hpp"
-#include "stored_file.hpp"
+#include "format/manifest.hpp"
+#include "read/stored_file.hpp"
 
 namespace lockstep {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataset_plan.hpp"
+#include "format/dataset_plan.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "format/manifest.hpp"
 #include "lockstep/checkpoint/contents.hpp"
-#include "manifest.hpp"
 
 namespace lockstep {
 

@@ -7,16 +7,16 @@
 #include <random>
 #include <system_error>
 
-#include "dataset_plan.hpp"
+#include "format/dataset_plan.hpp"
 #include "failure.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/base/version.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/hdf5/file.hpp"
-#include "manifest.hpp"
-#include "step_folder.hpp"
-#include "stored_file.hpp"
+#include "format/manifest.hpp"
+#include "format/step_folder.hpp"
+#include "read/stored_file.hpp"
 
 namespace lockstep {
 namespace {

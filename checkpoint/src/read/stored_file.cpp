@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "stored_file.hpp"
+#include "read/stored_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

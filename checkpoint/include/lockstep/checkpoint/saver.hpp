@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lockstep/checkpoint/contents.hpp"
+#include "lockstep/checkpoint/retention.hpp"
+
+namespace lockstep {
+
+class Communicator;
+
+struct SaverOptions {
+  std::filesystem::path folder;  // shared by all ranks
+  RetentionPolicy retention = {};
+};
+
+// How a save ended, the same on every rank.
+struct SaveOutcome {
+  std::int64_t step = 0;
+  std::filesystem::path path{};         // of the checkpoint, if it is durable
+  std::string failure{};                // else why not, naming the rank; older checkpoints are untouched
+  std::vector<std::string> warnings{};  // retention or LATEST failed, say; the checkpoint stands
+  std::vector<std::int64_t> removed{};  // by retention
+};
+
+// Saves the state of a job in the background, every byte once, spread evenly over the ranks that hold it. Two phases,
+// moved on by poll(): every rank writes its file; then rank 0 writes index.h5 and MANIFEST and renames the folder. The
+// staging memory (this rank's part of the state) and the files' layout are kept for the next save. One thread of its
+// own
+// ("lockstep-ckpt") and its helper write; communication happens only inside of these calls, on the caller's thread.
+class CheckpointSaver {
+ public:
+  // Collective. `world` is borrowed and must be no one else's while a call of this object runs. Throws UsageError.
+  CheckpointSaver(Communicator& world, SaverOptions options);
+  CheckpointSaver(const CheckpointSaver&) = delete;
+  CheckpointSaver& operator=(const CheckpointSaver&) = delete;
+  ~CheckpointSaver();  // local; waits for this rank's writes, commits nothing
+
+  // Collective. Begins to save; no save may be in flight. Returns when the slices' memory may change again: after one
+  // copy of what this rank writes and one look at what it only compares. With `overlap` it copies slices that change in
+  // forward and returns; the rest is copied in the background, and wait_until_staged() tells when it may change.
+  // Throws UsageError on all ranks, before anything is written, if the slices do not cover each tensor or contradict
+  // each other (naming tensor and ranks), or contents cannot be stored.
+  void save(const CheckpointContents& contents, bool overlap = false);
+
+  // Local. Returns when the slices of the last save() may change.
+  void wait_until_staged();
+
+  // Collective. Moves the save in flight on, without waiting for a disk; its outcome once it has ended. Nothing, at no
+  // cost, if none is in flight. Throws CheckpointError on all ranks if ranks that hold the same run of a tensor have
+  // different bits, naming the tensor and the ranks: nothing was committed, and the job should not go on.
+  std::optional<SaveOutcome> poll();
+
+  // Collective. The same, and waits for the outcome; nothing if no save is in flight. A rank whose disk does not move
+  // for the communicator's timeout is named in the outcome.
+  std::optional<SaveOutcome> finish();
+
+  [[nodiscard]] bool in_flight() const noexcept;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Collective. The newest checkpoint of `folder` that verifies, as a path, the same on every rank, "" if there is none.
+// The files of a candidate are verified by different ranks. `damaged` as in CheckpointSearch, on every rank.
+struct AgreedSearch {
+  std::filesystem::path newest_good;
+  std::vector<std::string> damaged;  // reasons, newest first; each begins with the checkpoint's path
+  std::vector<std::int64_t> damaged_steps;
+};
+[[nodiscard]] AgreedSearch find_checkpoint(Communicator& world, const std::filesystem::path& folder);
+
+}  // namespace lockstep
