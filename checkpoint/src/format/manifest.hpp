@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lockstep/base/dtype.hpp"
+#include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/determinism_record.hpp"
 
 namespace lockstep {
@@ -48,6 +49,12 @@ struct FileRecord {
   friend bool operator==(const FileRecord&, const FileRecord&) = default;
 };
 
+// A checkpoint of a schema that this lockstep does not know: not damaged.
+class NewerSchema : public CheckpointError {
+ public:
+  using CheckpointError::CheckpointError;
+};
+
 // What the file MANIFEST says (docs/checkpoint_format.md).
 struct Manifest {
   std::string lockstep{};  // the version that wrote it
@@ -55,9 +62,9 @@ struct Manifest {
   int world_size = 1;
   std::uint64_t seed = 0;
   DeterminismRecord determinism{};
-  std::vector<std::pair<std::string, double>> metrics{};
-  std::vector<TensorRecord> tensors{};  // bytewise order of names
-  std::vector<TensorRecord> blobs{};    // the same
+  std::vector<std::pair<std::string, double>> metrics{};  // finite; bytewise order of names
+  std::vector<TensorRecord> tensors{};                    // bytewise order of names
+  std::vector<TensorRecord> blobs{};                      // the same
   std::uint64_t block_bytes = kBlockBytes;
   std::vector<FileRecord> files{};  // rank-00000.h5 …, then index.h5
   friend bool operator==(const Manifest&, const Manifest&) = default;
@@ -69,7 +76,7 @@ struct Manifest {
 
 // The inverse, of every schema version there was: version 1 had one file and no pieces. `origin` is the file's path,
 // for messages. Believes nothing: a manifest that passes has plain file names, ranges within the files, pieces that
-// cover their tensors, and sizes that agree with dtypes and shapes. Throws CheckpointError.
+// cover their tensors, and sizes that agree with dtypes and shapes. Throws CheckpointError; NewerSchema.
 [[nodiscard]] Manifest parse_manifest(std::string_view text, const std::filesystem::path& origin);
 
 // "/a/b": begins with a slash, no part is empty, "." or "..", and no control characters.
