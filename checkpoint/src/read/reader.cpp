@@ -7,10 +7,10 @@
 #include <algorithm>
 
 #include "failure.hpp"
+#include "format/manifest.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/hdf5/file.hpp"
-#include "format/manifest.hpp"
 #include "read/stored_file.hpp"
 
 namespace lockstep {

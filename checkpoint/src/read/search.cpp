@@ -6,10 +6,10 @@
 #include <functional>
 
 #include "failure.hpp"
+#include "format/step_folder.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/checkpoint/reader.hpp"
-#include "format/step_folder.hpp"
 
 namespace lockstep {
 namespace {
