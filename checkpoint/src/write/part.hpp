@@ -3,9 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "format/manifest.hpp"
@@ -16,16 +14,12 @@
 
 namespace lockstep {
 
-// Pure. Throws UsageError for what cannot be stored, whatever the other ranks hold: a negative step, bad names of
-// blobs, slices with bad shapes, out of their tensor or without memory. Names of tensors are plan_writes' to check.
+// Pure. Throws UsageError for what cannot be stored and is not plan_writes' to see: a negative step, slices without
+// memory, texts that are not UTF-8.
 void check_contents(const CheckpointContents& contents);
 
 // Pure. What plan_writes wants to know of this rank's slices.
 [[nodiscard]] std::vector<HeldSlice> held_slices(const CheckpointContents& contents);
-
-// Pure. Puts the blobs behind the plan's tensors, as rows of uint8 that rank 0 holds and writes; takes out those that
-// were there. From here on they are tensors like any other.
-void put_blobs(WritePlan& plan, const std::map<std::string, std::string>& blobs);
 
 // One rank's file: what it has of the plan, and where. It holds as long as the plan does.
 struct Part {
@@ -49,16 +43,22 @@ struct Part {
 // Throws IoError if memory is short.
 std::span<std::byte> prepare_image(const Part& part, StagingMemory& memory);
 
-// Where the caller has a piece.
+// Where the caller has a run of a piece: as much of it as lies in one slice.
 struct PieceSource {
+  std::size_t piece = 0;     // index into `pieces`
+  std::uint64_t offset = 0;  // in the piece
   std::span<const std::byte> bytes;
   bool changes_in_forward = false;
 };
 
-// Local. By `pieces`, which are Part::written or Part::compared. Expects of the plan that a piece lies within one slice
-// of each of its holders.
+// Pure. The runs of `pieces` (Part::written or Part::compared) in their order; each piece is covered.
 [[nodiscard]] std::vector<PieceSource> sources(const WritePlan& plan, std::span<const Part::Piece> pieces,
                                                const CheckpointContents& contents);
+
+// Pure. From the CRC-32C of each run to that of each piece.
+[[nodiscard]] std::vector<std::uint32_t> piece_crcs(std::span<const Part::Piece> pieces,
+                                                    std::span<const PieceSource> runs,
+                                                    std::span<const std::uint32_t> run_crcs);
 
 // What the rank that commits must know of each writer's file.
 struct PartReport {
