@@ -24,10 +24,7 @@ constexpr std::size_t kLookBytes = 1 << 20;
 // without fallocate are slower than one: each write that makes the file longer locks it.
 constexpr std::size_t kWriteBytes = 8 << 20;
 constexpr std::size_t kReadBytes = 2 << 20;
-constexpr std::size_t kPage = 4096;
 constexpr auto kPatience = 10s;
-
-std::size_t whole_pages(std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 std::size_t count_of(std::size_t bytes, std::size_t each) { return (bytes + each - 1) / each; }
 

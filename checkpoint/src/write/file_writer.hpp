@@ -12,6 +12,10 @@
 
 namespace lockstep {
 
+// What direct I/O aligns to, on any disk there is.
+inline constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t whole_pages(std::size_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
+
 // Page-aligned memory that is kept, with its pages, from save to save.
 class StagingMemory {
  public:

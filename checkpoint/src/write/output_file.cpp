@@ -10,11 +10,10 @@
 #include <utility>
 
 #include "lockstep/base/error.hpp"
+#include "write/file_writer.hpp"
 
 namespace lockstep {
 namespace {
-
-constexpr ssize_t kAlignment = 4096;  // of direct I/O, on any disk there is
 
 template <class Call>
 auto without_interruption(Call&& call) {
@@ -66,7 +65,7 @@ void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
     }
     if (count < 0) fail("pwrite", errno);
     if (count == 0) fail("pwrite", ENOSPC);
-    if (count % kAlignment != 0) use_page_cache();  // it goes on within a page
+    if (count % static_cast<ssize_t>(kPageBytes) != 0) use_page_cache();  // it goes on within a page
     bytes = bytes.subspan(static_cast<std::size_t>(count));
     at += count;
   }
@@ -100,7 +99,7 @@ void OutputFile::read(std::uint64_t offset, std::span<std::byte> buffer, std::si
     if (count < 0) fail("pread", errno);
     if (count == 0) fail("pread", EIO);  // shorter than what was written
     got += static_cast<std::size_t>(count);
-    if (got < bytes && count % kAlignment != 0) use_page_cache();
+    if (got < bytes && count % static_cast<ssize_t>(kPageBytes) != 0) use_page_cache();
   }
 }
 
