@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -18,6 +19,7 @@ class Communicator;
 struct SaverOptions {
   std::filesystem::path folder;  // shared by all ranks
   RetentionPolicy retention = {};
+  std::chrono::milliseconds timeout = std::chrono::seconds(120);  // a disk that has not moved for so long has failed
 };
 
 // How a save ended, the same on every rank.
@@ -58,7 +60,7 @@ class CheckpointSaver {
   std::optional<SaveOutcome> poll();
 
   // Collective. The same, and waits for the outcome; nothing if no save is in flight. A rank whose disk does not move
-  // for the communicator's timeout is named in the outcome.
+  // for SaverOptions::timeout is named in the outcome.
   std::optional<SaveOutcome> finish();
 
   [[nodiscard]] bool in_flight() const noexcept;
