@@ -7,8 +7,8 @@
 
 namespace lockstep {
 
-// A checkpoint cannot be looked at (no permission, no descriptor left, a newer schema). It may be good, so that a search
-// must not pass it by for an older one.
+// A checkpoint cannot be looked at (no permission, no descriptor left, a newer schema). It may be good, so that a
+// search must not pass it by for an older one.
 class CannotLook : public CheckpointError {
  public:
   using CheckpointError::CheckpointError;

@@ -6,18 +6,18 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "lockstep/base/crc32c.hpp"
-#include "lockstep/base/error.hpp"
 #include "lockstep/base/version.hpp"
 
 namespace lockstep {
 namespace {
 
 using nlohmann::json;
-using nlohmann::ordered_json;
 
 // Blocks are read whole: the bound keeps a hostile manifest from choosing how much memory that takes.
 constexpr std::uint64_t kLargestBlock = 64 << 20;
@@ -33,39 +33,60 @@ std::string hex(std::uint32_t crc) { return fmt::format("{:08x}", crc); }
 
 std::string last_line(std::string_view body) { return "crc32c " + hex(crc32c(std::as_bytes(std::span(body)))) + "\n"; }
 
-std::vector<std::string> hex_list(const std::vector<std::uint32_t>& crcs) {
-  std::vector<std::string> texts;
-  texts.reserve(crcs.size());
-  std::ranges::transform(crcs, std::back_inserter(texts), hex);
-  return texts;
-}
+std::string json_text(const std::string& text) { return json(text).dump(); }
 
-ordered_json to_json(const std::vector<DatasetRecord>& records) {
-  auto list = ordered_json::array();
-  for (const DatasetRecord& record : records) {
-    list.push_back({{"name", record.name},
-                    {"dtype", std::string(name_of(record.dtype))},
-                    {"shape", record.shape},
-                    {"offset", record.offset},
-                    {"bytes", record.bytes},
-                    {"crc32c", hex(record.crc)}});
+// Printed by hand: for 100,000 tensors a tree of JSON values takes ten times as long.
+class ManifestPrinter {
+ public:
+  [[nodiscard]] std::string print(const Manifest& manifest) {
+    const DeterminismRecord& determinism = manifest.determinism;
+    add(R"({{"schema_version":{},"lockstep":{},"step":{},"world_size":{},"seed":{},)", kSchemaVersion,
+        json_text(manifest.lockstep), manifest.step, manifest.world_size, manifest.seed);
+    add(R"("determinism":{{"micro_batches":{},"intra_op_threads":{},"libtorch":{},"cpu_capability":{}}},)",
+        determinism.micro_batches, determinism.intra_op_threads, json_text(determinism.libtorch),
+        json_text(determinism.cpu_capability));
+    add(R"("metrics":)");
+    list("{}", manifest.metrics,
+         [&](const auto& metric) { add("{}:{}", json_text(metric.first), json(metric.second).dump()); });
+    add(R"(,"block_bytes":{},"files":)", manifest.block_bytes);
+    list("[]", manifest.files, [&](const FileRecord& file) { print(file); });
+    add(R"(,"tensors":)");
+    list("[]", manifest.tensors, [&](const TensorRecord& tensor) { print(tensor); });
+    add(R"(,"blobs":)");
+    list("{}", manifest.blobs, [&](const auto& blob) { add("{}:{}", json_text(blob.first), json_text(blob.second)); });
+    add("}}\n");
+    return std::move(text_);
   }
-  return list;
-}
 
-ordered_json to_json(const DeterminismRecord& record) {
-  return {{"micro_batches", record.micro_batches},
-          {"intra_op_threads", record.intra_op_threads},
-          {"libtorch", record.libtorch},
-          {"cpu_capability", record.cpu_capability}};
-}
+ private:
+  template <class... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+  }
+  template <class Items, class Print>
+  void list(const char* brackets, const Items& items, Print print_item) {
+    text_ += brackets[0];
+    for (bool first = true; const auto& item : items) {
+      if (!std::exchange(first, false)) text_ += ',';
+      print_item(item);
+    }
+    text_ += brackets[1];
+  }
+  void print(const FileRecord& file) {
+    add(R"({{"name":{},"bytes":{},"crc32c":"{:08x}"}})", json_text(file.name), file.bytes,
+        fmt::join(file.block_crcs, ""));
+  }
+  void print(const TensorRecord& tensor) {
+    add(R"({{"name":{},"dtype":"{}","shape":[{}],"pieces":)", json_text(tensor.name), name_of(tensor.dtype),
+        fmt::join(tensor.shape, ","));
+    list("[]", tensor.pieces, [&](const PieceRecord& piece) {
+      add(R"([{},{},{},{},"{:08x}"])", piece.file, piece.offset, piece.first_element, piece.elements, piece.crc);
+    });
+    text_ += '}';
+  }
 
-ordered_json to_json(const PayloadRecord& record) {
-  return {{"file", record.file},
-          {"bytes", record.bytes},
-          {"block_bytes", record.block_bytes},
-          {"crc32c", hex_list(record.block_crcs)}};
-}
+  std::string text_;
+};
 
 // Reads the JSON of one manifest; knows where it stands, for messages.
 class ManifestParser {
@@ -74,17 +95,31 @@ class ManifestParser {
 
   [[nodiscard]] Manifest parse(std::string_view text) const {
     const json root = json::parse(checked_body(text));
-    check_schema(root);
+    const std::uint64_t version = schema_of(root);
     Manifest manifest{
         .lockstep = root.at("lockstep").get<std::string>(),
         .step = static_cast<std::int64_t>(number(root, "step", kLargestInt64)),
         .world_size = static_cast<int>(number(root, "world_size", kLargestInt)),
         .seed = number(root, "seed", std::numeric_limits<std::uint64_t>::max()),
         .determinism = determinism(root.at("determinism")),
-        .payload = payload(root.at("files")),
     };
-    manifest.tensors = records(root.at("tensors"), manifest.payload.bytes);
-    manifest.blobs = records(root.at("blobs"), manifest.payload.bytes);
+    if (version == 1) {
+      read_file_of_version_1(manifest, root.at("files"));
+    } else {
+      for (const auto& [name, value] : root.at("metrics").items()) {
+        manifest.metrics.emplace_back(name, value.get<double>());
+      }
+      manifest.block_bytes = number(root, "block_bytes", kLargestBlock);
+      for (const json& object : root.at("files")) add_file(manifest, file(object, manifest.block_bytes));
+    }
+    const auto tensor_of = version == 1 ? &ManifestParser::tensor_of_version_1 : &ManifestParser::tensor;
+    for (const json& object : root.at("tensors")) add(manifest.tensors, (this->*tensor_of)(object, manifest));
+    if (version == 1) {
+      for (const json& object : root.at("blobs")) add(manifest.stored_blobs, tensor_of_version_1(object, manifest));
+    } else {
+      for (const auto& [name, value] : root.at("blobs").items())
+        manifest.blobs.emplace_back(name, value.get<std::string>());
+    }
     check_kinds(manifest);
     return manifest;
   }
@@ -103,14 +138,16 @@ class ManifestParser {
     return body;
   }
 
-  void check_schema(const json& root) const {
+  [[nodiscard]] std::uint64_t schema_of(const json& root) const {
     const std::uint64_t version = number(root, "schema_version", kLargestInt64);
     if (version > kSchemaVersion) {
-      refuse(fmt::format("it has schema_version {}; lockstep {} reads up to {}", version, lockstep::version(),
-                         kSchemaVersion),
-             "use the lockstep that wrote it, or a newer one");
+      throw NewerSchema({.what = fmt::format("read {}", origin_.string()),
+                         .why = fmt::format("it has schema_version {}; lockstep {} reads up to {}", version,
+                                            lockstep::version(), kSchemaVersion),
+                         .fix = "use the lockstep that wrote it, or a newer one"});
     }
     if (version == 0) refuse("it has schema_version 0, which does not exist");
+    return version;
   }
 
   // json's own conversions wrap negative and too large numbers silently.
@@ -123,12 +160,14 @@ class ManifestParser {
   [[nodiscard]] std::uint64_t number(const json& object, const char* key, std::uint64_t largest) const {
     return number(object.at(key), largest, key);
   }
+  [[nodiscard]] std::int64_t count(const json& value, std::string_view name) const {
+    return static_cast<std::int64_t>(number(value, kLargestInt64, name));
+  }
 
-  [[nodiscard]] std::uint32_t crc(const json& value) const {
-    const auto text = value.get<std::string>();
+  [[nodiscard]] std::uint32_t crc(std::string_view text) const {
     std::uint32_t result = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result, 16);
-    if (error != std::errc{} || hex(result) != text) refuse(fmt::format("{} is not a CRC-32C", value.dump()));
+    if (error != std::errc{} || hex(result) != text) refuse(fmt::format("\"{}\" is not a CRC-32C", text));
     return result;
   }
 
@@ -139,69 +178,127 @@ class ManifestParser {
             .cpu_capability = object.at("cpu_capability").get<std::string>()};
   }
 
-  [[nodiscard]] PayloadRecord payload(const json& files) const {
+  void check_file(const FileRecord& file, std::uint64_t block_bytes) const {
+    if (file.name.empty() || file.name == "." || file.name == ".." || file.name == kManifestName ||
+        file.name.find('/') != std::string::npos || has_control_characters(file.name)) {
+      refuse(fmt::format("{} is not a plain file name", json_text(file.name)));
+    }
+    if (block_bytes == 0 ||
+        file.block_crcs.size() != file.bytes / block_bytes + (file.bytes % block_bytes != 0 ? 1 : 0)) {
+      refuse(fmt::format("{} CRCs do not cover {} bytes in blocks of {}", file.block_crcs.size(), file.bytes,
+                         block_bytes));
+    }
+  }
+
+  [[nodiscard]] FileRecord file(const json& object, std::uint64_t block_bytes) const {
+    FileRecord record{.name = object.at("name").get<std::string>(), .bytes = number(object, "bytes", kLargestInt64)};
+    const auto& digits = object.at("crc32c").get_ref<const std::string&>();
+    const std::size_t each = hex(0).size();
+    if (digits.size() % each != 0) refuse(fmt::format("the CRCs of {} have {} digits", record.name, digits.size()));
+    for (std::size_t at = 0; at < digits.size(); at += each) {
+      record.block_crcs.push_back(crc(std::string_view(digits).substr(at, each)));
+    }
+    check_file(record, block_bytes);
+    return record;
+  }
+
+  void add_file(Manifest& manifest, FileRecord record) const {
+    if (std::ranges::find(manifest.files, record.name, &FileRecord::name) != manifest.files.end()) {
+      refuse(fmt::format("the file {} stands twice", record.name));
+    }
+    manifest.files.push_back(std::move(record));
+  }
+
+  void read_file_of_version_1(Manifest& manifest, const json& files) const {
     if (!files.is_array() || files.size() != 1) refuse("schema_version 1 has exactly one entry in \"files\"");
     const json& object = files.at(0);
-    PayloadRecord record{.file = object.at("file").get<std::string>(),
-                         .bytes = number(object, "bytes", kLargestInt64),
-                         .block_bytes = number(object, "block_bytes", kLargestBlock)};
-    for (const json& block : object.at("crc32c")) record.block_crcs.push_back(crc(block));
-    if (record.file.empty() || record.file == "." || record.file == ".." ||
-        record.file.find('/') != std::string::npos || has_control_characters(record.file)) {
-      refuse(fmt::format("{} is not a plain file name", object.at("file").dump()));
-    }
-    if (record.block_bytes == 0 ||
-        record.block_crcs.size() != record.bytes / record.block_bytes + (record.bytes % record.block_bytes != 0)) {
-      refuse(fmt::format("{} CRCs do not cover {} bytes in blocks of {}", record.block_crcs.size(), record.bytes,
-                         record.block_bytes));
-    }
-    return record;
+    FileRecord record{.name = object.at("file").get<std::string>(), .bytes = number(object, "bytes", kLargestInt64)};
+    manifest.block_bytes = number(object, "block_bytes", kLargestBlock);
+    for (const json& block : object.at("crc32c")) record.block_crcs.push_back(crc(block.get<std::string>()));
+    check_file(record, manifest.block_bytes);
+    manifest.files = {std::move(record)};
   }
 
   [[nodiscard]] DType dtype(const std::string& name) const {
     try {
       return dtype_from_name(name);
     } catch (const UsageError&) {
-      refuse(fmt::format("{} is not a dtype", json(name).dump()));
+      refuse(fmt::format("{} is not a dtype", json_text(name)));
     }
   }
 
-  [[nodiscard]] DatasetRecord record(const json& object, std::uint64_t file_bytes) const {
-    DatasetRecord record{.name = object.at("name").get<std::string>(),
-                         .dtype = dtype(object.at("dtype").get<std::string>()),
-                         .offset = number(object, "offset", kLargestInt64),
-                         .bytes = number(object, "bytes", kLargestInt64),
-                         .crc = crc(object.at("crc32c"))};
-    for (const json& dimension : object.at("shape")) {
-      record.shape.push_back(static_cast<std::int64_t>(number(dimension, kLargestInt64, "shape")));
-    }
-    if (!is_dataset_name(record.name)) refuse(fmt::format("{} is not a dataset's path", object.at("name").dump()));
-    if (bytes_of(record.dtype, record.shape) != record.bytes) {
-      refuse(fmt::format("{} of {} [{}] cannot have {} bytes", record.name, name_of(record.dtype),
-                         fmt::join(record.shape, ", "), record.bytes));
-    }
-    if (record.offset + record.bytes > file_bytes) {
-      refuse(fmt::format("{} ends at byte {} of a file of {}", record.name, record.offset + record.bytes, file_bytes));
-    }
+  // All but the pieces.
+  [[nodiscard]] TensorRecord head(const json& object) const {
+    TensorRecord record{.name = object.at("name").get<std::string>(),
+                        .dtype = dtype(object.at("dtype").get<std::string>())};
+    for (const json& dimension : object.at("shape")) record.shape.push_back(count(dimension, "shape"));
+    if (!is_dataset_name(record.name)) refuse(fmt::format("{} is not a dataset's path", json_text(record.name)));
     return record;
   }
 
-  [[nodiscard]] std::vector<DatasetRecord> records(const json& list, std::uint64_t file_bytes) const {
-    std::vector<DatasetRecord> result;
-    for (const json& object : list) {
-      result.push_back(record(object, file_bytes));
-      if (result.size() > 1 && result[result.size() - 2].name >= result.back().name) {
-        refuse(fmt::format("{} stands twice or out of order", result.back().name));
+  [[nodiscard]] TensorRecord tensor(const json& object, const Manifest& manifest) const {
+    TensorRecord record = head(object);
+    for (const json& piece : object.at("pieces")) {
+      record.pieces.push_back({.file = number(piece.at(0), kLargestInt64, "pieces"),
+                               .offset = number(piece.at(1), kLargestInt64, "pieces"),
+                               .first_element = count(piece.at(2), "pieces"),
+                               .elements = count(piece.at(3), "pieces"),
+                               .crc = crc(piece.at(4).get<std::string>())});
+    }
+    check_pieces(record, manifest);
+    return record;
+  }
+
+  [[nodiscard]] TensorRecord tensor_of_version_1(const json& object, const Manifest& manifest) const {
+    TensorRecord record = head(object);
+    const std::uint64_t bytes = number(object, "bytes", kLargestInt64);
+    if (bytes_of(record.dtype, record.shape) != bytes) {
+      refuse(fmt::format("{} of {} [{}] cannot have {} bytes", record.name, name_of(record.dtype),
+                         fmt::join(record.shape, ", "), bytes));
+    }
+    if (bytes > 0) {
+      record.pieces.push_back({.offset = number(object, "offset", kLargestInt64),
+                               .elements = static_cast<std::int64_t>(bytes / size_of(record.dtype)),
+                               .crc = crc(object.at("crc32c").get<std::string>())});
+    }
+    check_pieces(record, manifest);
+    return record;
+  }
+
+  void check_pieces(const TensorRecord& record, const Manifest& manifest) const {
+    const auto bytes = bytes_of(record.dtype, record.shape);
+    if (!bytes) refuse(fmt::format("{} has the shape [{}]", record.name, fmt::join(record.shape, ", ")));
+    const auto elements = static_cast<std::int64_t>(*bytes / size_of(record.dtype));
+    std::int64_t next = 0;
+    for (const PieceRecord& piece : record.pieces) {
+      if (piece.file >= manifest.files.size()) refuse(fmt::format("{} lies in file {}", record.name, piece.file));
+      if (piece.first_element != next || piece.elements == 0 || piece.elements > elements - next) {
+        refuse(fmt::format("a piece of {} has {} elements from {} on; {} of {} came before", record.name,
+                           piece.elements, piece.first_element, next, elements));
+      }
+      next += piece.elements;
+      const FileRecord& file = manifest.files[piece.file];
+      const std::uint64_t piece_bytes = static_cast<std::uint64_t>(piece.elements) * size_of(record.dtype);
+      if (piece.offset > file.bytes || piece_bytes > file.bytes - piece.offset) {
+        refuse(fmt::format("{} ends at byte {} of {}, a file of {}", record.name, piece.offset + piece_bytes, file.name,
+                           file.bytes));
       }
     }
-    return result;
+    if (next != elements) refuse(fmt::format("the pieces of {} are {} of {} elements", record.name, next, elements));
+  }
+
+  void add(std::vector<TensorRecord>& records, TensorRecord record) const {
+    if (!records.empty() && records.back().name >= record.name) {
+      refuse(fmt::format("{} stands twice or out of order", record.name));
+    }
+    records.push_back(std::move(record));
   }
 
   void check_kinds(const Manifest& manifest) const {
-    for (const DatasetRecord& tensor : manifest.tensors) {
+    for (const TensorRecord& tensor : manifest.tensors) {
       if (is_blob_name(tensor.name)) refuse(fmt::format("the tensor {} has a blob's name", tensor.name));
     }
-    for (const DatasetRecord& blob : manifest.blobs) {
+    for (const TensorRecord& blob : manifest.stored_blobs) {
       if (!is_blob_name(blob.name) || blob.dtype != DType::uint8 || blob.shape.size() != 1) {
         refuse(fmt::format("{} is not a blob", blob.name));
       }
@@ -214,17 +311,8 @@ class ManifestParser {
 }  // namespace
 
 std::string print_manifest(const Manifest& manifest) {
-  const ordered_json root{{"schema_version", kSchemaVersion},
-                          {"lockstep", manifest.lockstep},
-                          {"step", manifest.step},
-                          {"world_size", manifest.world_size},
-                          {"seed", manifest.seed},
-                          {"determinism", to_json(manifest.determinism)},
-                          {"tensors", to_json(manifest.tensors)},
-                          {"blobs", to_json(manifest.blobs)},
-                          {"files", ordered_json::array({to_json(manifest.payload)})}};
   try {
-    const std::string body = root.dump() + "\n";
+    const std::string body = ManifestPrinter().print(manifest);
     return body + last_line(body);
   } catch (const json::exception& error) {
     throw UsageError({.what = "print a checkpoint's manifest", .why = error.what(), .fix = "use names in UTF-8"});

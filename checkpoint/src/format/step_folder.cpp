@@ -5,8 +5,6 @@
 
 #include <charconv>
 
-#include "lockstep/base/error.hpp"
-
 namespace lockstep {
 namespace {
 
@@ -15,6 +13,8 @@ constexpr std::string_view kPrefix = "step-";
 }  // namespace
 
 std::string step_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+std::string part_name(int rank) { return fmt::format("rank-{:05}.h5", rank); }
 
 std::optional<std::int64_t> step_of_name(std::string_view name) {
   if (!name.starts_with(kPrefix)) return std::nullopt;
@@ -27,17 +27,6 @@ std::optional<std::int64_t> step_of_name(std::string_view name) {
 bool is_unfinished_name(std::string_view name) {
   const std::size_t mark = name.find(kUnfinishedMark);
   return mark != std::string_view::npos && step_of_name(name.substr(0, mark)).has_value();
-}
-
-Checkpoint open_step(const std::filesystem::path& folder, std::int64_t step) {
-  const std::filesystem::path path = folder / step_name(step);
-  Checkpoint checkpoint = Checkpoint::open(path);
-  if (checkpoint.step() != step) {
-    throw CheckpointError({.what = fmt::format("open checkpoint {}", path.string()),
-                           .why = fmt::format("its manifest says step {}", checkpoint.step()),
-                           .fix = fmt::format("rename it to {}", step_name(checkpoint.step()))});
-  }
-  return checkpoint;
 }
 
 }  // namespace lockstep

@@ -24,7 +24,7 @@ struct HeldSlice {
 struct WritePlan {
   struct Piece {
     int writer = 0;
-    std::vector<int> holders;  // ranks that have it, ascending, the writer among them
+    std::vector<int> holders{};  // ranks that have it, ascending, the writer among them
     std::int64_t first_element = 0;
     std::int64_t elements = 0;
   };

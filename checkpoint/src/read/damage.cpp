@@ -31,7 +31,7 @@ bool is_hurt(const PieceRecord& piece, std::uint64_t bytes, const StoredFile& fi
 void throw_damaged(const Manifest& manifest, std::size_t index, const StoredFile& file, std::uint64_t first,
                    std::uint64_t last) {
   std::vector<std::string_view> names;
-  for (const auto* records : {&manifest.tensors, &manifest.blobs}) {
+  for (const auto* records : {&manifest.tensors, &manifest.stored_blobs}) {
     for (const TensorRecord& record : *records) {
       for (const PieceRecord& piece : record.pieces) {
         const std::uint64_t bytes = static_cast<std::uint64_t>(piece.elements) * size_of(record.dtype);

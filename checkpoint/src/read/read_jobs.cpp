@@ -55,10 +55,10 @@ void add_jobs(const Manifest& manifest, const TensorRecord& record, std::int64_t
   auto piece = std::ranges::upper_bound(record.pieces, first_element, {}, &PieceRecord::first_element) - 1;
   for (; !bytes.empty(); ++piece) {  // pieces cover the tensor
     const std::int64_t from = first_element - piece->first_element;
-    const auto run = bytes.first(
-        std::min<std::uint64_t>(bytes.size(), static_cast<std::uint64_t>(piece->elements - from) * size));
-    add_run(manifest, *piece, static_cast<std::uint64_t>(piece->elements * size), static_cast<std::uint64_t>(from * size),
-            run, cut, jobs);
+    const auto run =
+        bytes.first(std::min<std::uint64_t>(bytes.size(), static_cast<std::uint64_t>(piece->elements - from) * size));
+    add_run(manifest, *piece, static_cast<std::uint64_t>(piece->elements * size),
+            static_cast<std::uint64_t>(from * size), run, cut, jobs);
     first_element = piece->first_element + piece->elements;
     bytes = bytes.subspan(run.size());
   }
@@ -74,8 +74,8 @@ void refuse_request(const std::filesystem::path& path, const ReadRequest& reques
   throw CheckpointError(
       {.what = what,
        .why = fmt::format("it is {} [{}], {} bytes; {} from element {} on were asked for", name_of(record->dtype),
-                          fmt::join(record->shape, ", "), *bytes_of(record->dtype, record->shape),
-                          request.bytes.size(), request.first_element),
+                          fmt::join(record->shape, ", "), *bytes_of(record->dtype, record->shape), request.bytes.size(),
+                          request.first_element),
        .fix = "load it into a tensor of the same shape and dtype"});
 }
 

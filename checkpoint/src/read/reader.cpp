@@ -73,7 +73,8 @@ struct Checkpoint::Impl {
     for (const TensorRecord& record : manifest.tensors) {
       tensors.push_back({record.name, record.dtype, record.shape});
     }
-    for (const TensorRecord& record : manifest.blobs) blob_names.push_back(record.name.substr(kBlobFolder.size()));
+    for (const auto& [name, text] : manifest.blobs) blob_names.push_back(name);
+    for (const TensorRecord& blob : manifest.stored_blobs) blob_names.push_back(blob.name.substr(kBlobFolder.size()));
   }
 
   void read(std::span<const ReadJob> jobs, int threads) {
@@ -108,6 +109,20 @@ struct Checkpoint::Impl {
       if (crc != manifest.files[job.file].block_crcs[block]) throw_damaged(manifest, job.file, file, first, last);
       left = left.subspan(wanted.size());
     }
+  }
+
+  std::string read_stored_blob(const TensorRecord& record) {
+    const auto size = static_cast<std::uint64_t>(record.shape.at(0));
+    if (size > kLargestBlob) {
+      throw CheckpointError({.what = fmt::format("read {} of {}", record.name, path.string()),
+                             .why = fmt::format("it has {} bytes", size),
+                             .fix = kUseAnother});
+    }
+    std::string text(size, '\0');
+    std::vector<ReadJob> jobs;
+    add_jobs(manifest, record, 0, std::as_writable_bytes(std::span(text)), false, jobs);
+    read(jobs, 1);
+    return text;
   }
 
   void verify(std::span<const BlockRun> runs, int threads) {
@@ -166,23 +181,16 @@ std::size_t Checkpoint::files() const noexcept { return impl_->files.size(); }
 
 const StoredTensor* Checkpoint::find(std::string_view name) const noexcept {
   const TensorRecord* record = find_record(impl_->manifest.tensors, name);
-  return record == nullptr ? nullptr : &impl_->tensors[static_cast<std::size_t>(record - impl_->manifest.tensors.data())];
+  return record == nullptr ? nullptr
+                           : &impl_->tensors[static_cast<std::size_t>(record - impl_->manifest.tensors.data())];
 }
 
 std::optional<std::string> Checkpoint::blob(std::string_view name) const {
-  const TensorRecord* record = find_record(impl_->manifest.blobs, std::string(kBlobFolder).append(name));
-  if (record == nullptr) return std::nullopt;
-  const auto bytes = static_cast<std::uint64_t>(record->shape.at(0));
-  if (bytes > kLargestBlob) {
-    throw CheckpointError({.what = fmt::format("read {} of {}", record->name, path().string()),
-                           .why = fmt::format("it has {} bytes", bytes),
-                           .fix = kUseAnother});
-  }
-  std::string text(bytes, '\0');
-  std::vector<ReadJob> jobs;
-  add_jobs(impl_->manifest, *record, 0, std::as_writable_bytes(std::span(text)), false, jobs);
-  impl_->read(jobs, 1);
-  return text;
+  const auto& blobs = impl_->manifest.blobs;
+  const auto found = std::ranges::lower_bound(blobs, name, {}, &std::pair<std::string, std::string>::first);
+  if (found != blobs.end() && found->first == name) return found->second;
+  const TensorRecord* record = find_record(impl_->manifest.stored_blobs, std::string(kBlobFolder).append(name));
+  return record == nullptr ? std::nullopt : std::optional(impl_->read_stored_blob(*record));
 }
 
 void Checkpoint::read(std::string_view name, std::span<std::byte> bytes) const {
