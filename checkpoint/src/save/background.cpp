@@ -39,11 +39,11 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
 }  // namespace
 
 void BackgroundCommit::start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention) {
-  std::packaged_task<SaveOutcome()> task([unfinished = std::move(unfinished), manifest = std::move(manifest),
-                                          retention = std::move(retention)]() mutable {
-    ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-    return commit_and_retain(unfinished, std::move(manifest), retention);
-  });
+  std::packaged_task<SaveOutcome()> task(
+      [unfinished = std::move(unfinished), manifest = std::move(manifest), retention = std::move(retention)]() mutable {
+        ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
+        return commit_and_retain(unfinished, std::move(manifest), retention);
+      });
   outcome_ = task.get_future();
   thread_ = std::thread(std::move(task));
 }

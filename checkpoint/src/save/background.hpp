@@ -12,8 +12,8 @@
 
 namespace lockstep {
 
-// Commits a checkpoint and applies the retention policy on a thread of its own ("lockstep-ckpt"), which owns all that it
-// needs: a thread that does not come back from the disk can be let go.
+// Commits a checkpoint and applies the retention policy on a thread of its own ("lockstep-ckpt"), which owns all that
+// it needs: a thread that does not come back from the disk can be let go.
 class BackgroundCommit {
  public:
   BackgroundCommit() = default;
@@ -22,8 +22,8 @@ class BackgroundCommit {
   ~BackgroundCommit();  // waits for the commit at work, up to a limit
 
   void start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention);  // none may be at work
-  [[nodiscard]] bool at_work() const;   // started and not done
-  [[nodiscard]] SaveOutcome take();     // waits
+  [[nodiscard]] bool at_work() const;                                                          // started and not done
+  [[nodiscard]] SaveOutcome take();                                                            // waits
   // True once none is at work; the outcome of one that was given up is dropped.
   [[nodiscard]] bool idle();
 

@@ -17,7 +17,8 @@ using nlohmann::json;
 std::string encode(const std::vector<HeldSlice>& held) {
   json list = json::array();
   for (const HeldSlice& slice : held) {
-    list.push_back({slice.name, static_cast<int>(slice.dtype), slice.global_shape, slice.first_element, slice.elements});
+    list.push_back(
+        {slice.name, static_cast<int>(slice.dtype), slice.global_shape, slice.first_element, slice.elements});
   }
   return list.dump(-1, ' ', false, json::error_handler_t::replace);  // names that are not UTF-8 were refused before
 }
@@ -107,8 +108,8 @@ std::vector<RankReport> gather_reports(Communicator& world, const RankReport& re
   std::vector<RankReport> reports;
   for (std::size_t first = 0; first < numbers.size(); first += static_cast<std::size_t>(sizes[reports.size() - 1])) {
     const auto rank = reports.size();
-    reports.push_back(decode(Row(std::span(numbers).subspan(first, static_cast<std::size_t>(sizes[rank]))),
-                             static_cast<int>(rank)));
+    reports.push_back(
+        decode(Row(std::span(numbers).subspan(first, static_cast<std::size_t>(sizes[rank]))), static_cast<int>(rank)));
   }
   return reports;
 }

@@ -13,7 +13,8 @@ namespace lockstep {
 // What ranks tell each other for a save.
 
 // Collective. What every rank holds, by rank. Cheap where all hold the same.
-[[nodiscard]] std::vector<std::vector<HeldSlice>> exchange_held(Communicator& world, const std::vector<HeldSlice>& held);
+[[nodiscard]] std::vector<std::vector<HeldSlice>> exchange_held(Communicator& world,
+                                                                const std::vector<HeldSlice>& held);
 
 // What a rank did for a save: its file, and the CRC-32Cs of the pieces that it holds and another rank writes, in the
 // order of Part::compared.

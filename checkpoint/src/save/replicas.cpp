@@ -21,8 +21,7 @@ std::string ranks_text(const std::vector<int>& ranks) {
 
 // The largest group is taken for right; of two ranks that differ nobody knows which one is.
 std::string describe(const std::string& name, const RanksByCrc& groups) {
-  const auto largest =
-      std::ranges::max_element(groups, {}, [](const auto& group) { return group.second.size(); });
+  const auto largest = std::ranges::max_element(groups, {}, [](const auto& group) { return group.second.size(); });
   std::vector<std::string> texts;
   const bool majority = largest->second.size() > 1;
   if (majority) texts.push_back(ranks_text(largest->second) + " agree");
@@ -39,7 +38,7 @@ std::string describe(const std::string& name, const RanksByCrc& groups) {
 }  // namespace
 
 std::string diverged_replicas(const WritePlan& plan, std::span<const RankReport> reports) {
-  std::vector<std::size_t> written(reports.size());   // pieces of each rank that were passed
+  std::vector<std::size_t> written(reports.size());  // pieces of each rank that were passed
   std::vector<std::size_t> compared(reports.size());
   std::vector<std::string> texts;
   std::size_t diverged = 0;

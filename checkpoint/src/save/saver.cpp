@@ -150,7 +150,8 @@ void CheckpointSaver::Impl::make_folder() {
   if (is_root()) {
     note_failure([&] {
       if (!commit_.idle()) {
-        throw IoError({.what = "begin a checkpoint", .why = "the commit of an earlier one has not come back", .fix = {}});
+        throw IoError(
+            {.what = "begin a checkpoint", .why = "the commit of an earlier one has not come back", .fix = {}});
       }
       path = make_unfinished_folder(options_.folder, save_->contents.step).string();
     });
@@ -161,7 +162,8 @@ void CheckpointSaver::Impl::make_folder() {
 void CheckpointSaver::Impl::stage(const CheckpointContents& contents, bool overlap) {
   if (file_at_work_) {
     if (!writer_.done()) {
-      throw IoError({.what = "begin a checkpoint", .why = "the file of an earlier one is still being written", .fix = {}});
+      throw IoError(
+          {.what = "begin a checkpoint", .why = "the file of an earlier one is still being written", .fix = {}});
     }
     file_at_work_ = false;
     try {
@@ -282,8 +284,7 @@ void CheckpointSaver::Impl::begin_commit(const std::vector<RankReport>& reports)
   }
   std::vector<PartReport> parts;
   for (const RankReport& report : reports) parts.push_back(report.part);
-  commit_.start(save_->unfinished, make_manifest(save_->contents, world_.world_size(), layout_->plan, parts),
-                options_.retention);
+  commit_.start(save_->unfinished, make_manifest(save_->contents, layout_->plan, parts), options_.retention);
 }
 
 SaveOutcome CheckpointSaver::Impl::end(SaveOutcome outcome) {
@@ -298,8 +299,9 @@ SaveOutcome CheckpointSaver::Impl::end_stuck() {
   for (std::size_t rank = 0; rank < save_->status.size(); ++rank) {
     if (save_->status[rank] == kDone) continue;
     const comm::Peer& peer = world_.peers()[rank];
-    ranks.push_back(save_->committing ? fmt::format("rank {} ({}), which commits", rank, peer.host)
-                                      : fmt::format("rank {} ({}), after {} bytes", rank, peer.host, save_->status[rank]));
+    ranks.push_back(save_->committing
+                        ? fmt::format("rank {} ({}), which commits", rank, peer.host)
+                        : fmt::format("rank {} ({}), after {} bytes", rank, peer.host, save_->status[rank]));
   }
   SaveOutcome outcome{.step = save_->contents.step,
                       .failure = fmt::format("the disk has not moved for {} s: {}", options_.timeout.count() / 1000.0,
