@@ -43,22 +43,15 @@ struct Part {
 // Throws IoError if memory is short.
 std::span<std::byte> prepare_image(const Part& part, StagingMemory& memory);
 
-// Where the caller has a run of a piece: as much of it as lies in one slice.
+// Where the caller has a piece. plan_writes cuts so that each lies within one slice of each of its holders.
 struct PieceSource {
-  std::size_t piece = 0;     // index into `pieces`
-  std::uint64_t offset = 0;  // in the piece
   std::span<const std::byte> bytes;
   bool changes_in_forward = false;
 };
 
-// Pure. The runs of `pieces` (Part::written or Part::compared) in their order; each piece is covered.
+// Pure. By `pieces`, which are Part::written or Part::compared.
 [[nodiscard]] std::vector<PieceSource> sources(const WritePlan& plan, std::span<const Part::Piece> pieces,
                                                const CheckpointContents& contents);
-
-// Pure. From the CRC-32C of each run to that of each piece.
-[[nodiscard]] std::vector<std::uint32_t> piece_crcs(std::span<const Part::Piece> pieces,
-                                                    std::span<const PieceSource> runs,
-                                                    std::span<const std::uint32_t> run_crcs);
 
 // What the rank that commits must know of each writer's file.
 struct PartReport {
