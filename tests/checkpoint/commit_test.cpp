@@ -121,7 +121,8 @@ TEST_F(Commit, keeps_a_good_checkpoint_of_that_step) {
 }
 
 TEST_F(Commit, sets_aside_a_damaged_one_and_whatever_else_has_its_name) {
-  flip_bit(write_checkpoint(folder_.path(), small_state(7).contents) / "rank-00000.h5", 70'000, 3);
+  const fs::path file = write_checkpoint(folder_.path(), small_state(7).contents) / "rank-00000.h5";
+  flip_bit(file, fs::file_size(file) - 1, 3);
   commit_step();
   EXPECT_THAT(warnings_, ElementsAre(HasSubstr("step-00000007.damaged-")));
   fs::remove_all(path_);

@@ -171,23 +171,6 @@ TEST(WriteCheckpoint, the_same_contents_give_the_same_files) {
     EXPECT_EQ(read_text(one / name), read_text(two / name)) << name;
 }
 
-TEST(Checkpoint, read_names_an_absent_tensor) {
-  const test::TemporaryDirectory folder;
-  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), small_state(1).contents));
-  std::vector<std::byte> bytes(4);
-  EXPECT_EQ(checkpoint.find("/model/absent"), nullptr);
-  EXPECT_THAT([&] { checkpoint.read("/model/absent", bytes); },
-              ThrowsMessage<CheckpointError>(AllOf(HasSubstr("/model/absent"), HasSubstr("no such tensor"))));
-}
-
-TEST(Checkpoint, read_into_another_size_tells_both) {
-  const test::TemporaryDirectory folder;
-  const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), small_state(1).contents));
-  std::vector<std::byte> bytes(124);
-  EXPECT_THAT([&] { checkpoint.read("/model/conv1.bias", bytes); },
-              ThrowsMessage<CheckpointError>(HasSubstr("float32 [32], 128 bytes; 124 were asked for")));
-}
-
 struct BadContents {
   const char* name;
   void (*spoil)(CheckpointContents&);

@@ -53,7 +53,7 @@ TEST_P(FullDisk, fails_the_write_and_leaves_the_older_checkpoint_alone) {
   newer.add("/model/large", DType::float32, {GetParam().elements});
   EXPECT_EXIT(
       {
-        limit_file_size(GetParam().bytes);  // the writer's threads hold off the signal, the others here ignore it
+        limit_file_size(GetParam().bytes);
         try {
           write_checkpoint(folder.path(), newer.contents);
         } catch (const CheckpointError& error) {
@@ -63,7 +63,7 @@ TEST_P(FullDisk, fails_the_write_and_leaves_the_older_checkpoint_alone) {
         }
         std::exit(0);
       },
-      ExitedWithCode(74), "step-00000002.*File too large");
+      ExitedWithCode(74), "step-00000002");  // libhdf5, which lays the file out in memory, does not tell why
   EXPECT_THAT(names_in(folder.path()), ElementsAre("LATEST", "step-00000001"));
   expect_holds(find_checkpoint(folder.path()).newest_good.value(), older);
 }

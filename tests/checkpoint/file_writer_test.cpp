@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(All, FileWriterSize,
                          testing::Values(0, 1, 4095, 4096, 4097, 65'536, 65'537, 8 << 20, (8 << 20) + 5, 20'000'003));
 
 TEST_F(FileWriterTest, falls_back_to_the_page_cache_where_direct_io_is_refused) {
-  const auto whole = image(20'000'004);
+  const auto whole = image(20'008'000);
   const auto unaligned = whole.subspan(1, 20'000'000);  // no disk takes it
   writer_.start({.path = path_, .image = unaligned, .read_back = true});
   EXPECT_EQ(writer_.take().file.block_crcs, crcs_of_blocks(unaligned));
@@ -160,6 +160,28 @@ TEST_F(FileWriterTest, a_failed_file_does_not_hinder_the_next) {
   writer_.start({.path = path_, .image = bytes});
   static_cast<void>(writer_.take());
   EXPECT_TRUE(holds(path_, bytes));
+}
+
+TEST_F(FileWriterTest, a_file_past_the_shells_limit_fails_and_does_not_end_the_process) {
+  const auto bytes = image(1 << 20);
+  EXPECT_EXIT(
+      {
+        rlimit limit{};
+        ::getrlimit(RLIMIT_FSIZE, &limit);
+        limit.rlim_cur = 100'000;
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+        writer_.start({.path = path_, .image = bytes});
+        try {
+          static_cast<void>(writer_.take());
+        } catch (const IoError& error) {
+          limit.rlim_cur = limit.rlim_max;  // standard error may be a file
+          ::setrlimit(RLIMIT_FSIZE, &limit);
+          std::cerr << error.what() << std::endl;
+          std::exit(74);
+        }
+        std::exit(0);
+      },
+      testing::ExitedWithCode(74), "rank-00000.h5: File too large");
 }
 
 TEST_F(FileWriterTest, given_up_it_leaves_the_memory_alone) {
