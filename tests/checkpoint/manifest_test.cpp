@@ -23,7 +23,7 @@ Manifest sample() {
           .tensors = {{"/model/a", DType::float32, {2, 3}, {{0, 4096, 0, 4, 0xa0b1c2d3U}, {1, 64, 4, 2, 1}}},
                       {"/model/b", DType::int64, {}, {{1, 72, 0, 1, 7}}},
                       {"/model/c", DType::float32, {0, 3}, {}}},
-          .blobs = {{"/blobs/loader", DType::uint8, {5}, {{0, 6000, 0, 5, 0xffffffffU}}}},
+          .blobs = {{"config", ""}, {"loader", "{\"position\":5}\n\u00e4"}},
           .files = {{"rank-00000.h5", 70'000, {1, 0xdeadbeefU}}, {"rank-00001.h5", 80, {2}}, {"index.h5", 0, {}}}};
 }
 
@@ -65,7 +65,7 @@ TEST(Manifest, text_is_one_line_of_json_and_one_of_crc) {
            R"("pieces":[[0,4096,0,4,"a0b1c2d3"],[1,64,4,2,"00000001"]]},)"
            R"({"name":"/model/b","dtype":"int64","shape":[],"pieces":[[1,72,0,1,"00000007"]]},)"
            R"({"name":"/model/c","dtype":"float32","shape":[0,3],"pieces":[]}],)"
-           R"("blobs":[{"name":"/blobs/loader","dtype":"uint8","shape":[5],"pieces":[[0,6000,0,5,"ffffffff"]]}]})"
+           R"("blobs":{"config":"","loader":"{\"position\":5}\nä"}})"
            "\n"));
 }
 
@@ -90,7 +90,7 @@ TEST(Manifest, of_version_1_has_one_file_and_a_piece_for_each_tensor_that_is_not
   EXPECT_EQ(manifest.tensors,
             (std::vector<TensorRecord>{{"/model/a", DType::float32, {2, 3}, {{0, 4096, 0, 6, 0xa0b1c2d3U}}},
                                        {"/model/b", DType::int64, {0}, {}}}));
-  EXPECT_EQ(manifest.blobs,
+  EXPECT_EQ(manifest.stored_blobs,
             (std::vector<TensorRecord>{{"/blobs/loader", DType::uint8, {5}, {{0, 6000, 0, 5, 0xffffffffU}}}}));
 }
 
@@ -98,6 +98,8 @@ TEST(Manifest, forged_ones_of_version_1_are_refused) {
   EXPECT_THAT(refusal(version_1(R"({"file")", R"({},{"file")")), HasSubstr("exactly one entry"));
   EXPECT_THAT(refusal(version_1("\"bytes\":24", "\"bytes\":28")), HasSubstr("cannot have 28 bytes"));
   EXPECT_THAT(refusal(version_1("\"offset\":4096", "\"offset\":4999977")), HasSubstr("ends at byte 5000001"));
+  EXPECT_THAT(refusal(version_1("/blobs/loader", "/model/loader")), HasSubstr("not a blob"));
+  EXPECT_THAT(refusal(version_1("\"shape\":[5]", "\"shape\":[5,1]")), HasSubstr("not a blob"));
   EXPECT_THAT(refusal(version_1("\"block_bytes\":4194304", "\"block_bytes\":4194304000")),
               HasSubstr("not a number from 0"));
 }
@@ -130,6 +132,9 @@ TEST(Manifest, a_newer_schema_is_refused_before_its_other_fields_are_looked_at) 
 TEST(Manifest, names_that_are_not_utf8_are_the_callers_mistake) {
   Manifest manifest = sample();
   manifest.tensors[0].name = "/model/\xff";
+  EXPECT_THROW(static_cast<void>(print_manifest(manifest)), UsageError);
+  manifest = sample();
+  manifest.blobs[0].second = "\xff";
   EXPECT_THROW(static_cast<void>(print_manifest(manifest)), UsageError);
 }
 
@@ -181,8 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
         Forgery{"float32", "float99", "not a dtype"}, Forgery{"/model/a", "/model/../a", "not a dataset's path"},
         Forgery{"/model/a", "model", "not a dataset's path"}, Forgery{"/model/a", "/model/b", "twice"},
         Forgery{"/model/a", "/model/c", "out of order"}, Forgery{"/model/a", "/blobs/a", "a blob's name"},
-        Forgery{"/blobs/loader", "/model/loader", "not a blob"},
-        Forgery{"\"shape\":[5]", "\"shape\":[5,1]", "not a blob"},
+        Forgery{"\"blobs\":{", "\"blobs\":{\"a\":1,", "must be string"},
         Forgery{"\"step\":12", "\"step\":9223372036854775808", "not a number from 0"},
         Forgery{"\"world_size\":2", "\"world_size\":4294967296", "not a number from 0"},
         Forgery{"\"seed\":18000000000000000000", "\"seed\":\"a\"", "not a number from 0"},

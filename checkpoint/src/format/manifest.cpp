@@ -53,7 +53,7 @@ class ManifestPrinter {
     add(R"(,"tensors":)");
     list("[]", manifest.tensors, [&](const TensorRecord& tensor) { print(tensor); });
     add(R"(,"blobs":)");
-    list("[]", manifest.blobs, [&](const TensorRecord& blob) { print(blob); });
+    list("{}", manifest.blobs, [&](const auto& blob) { add("{}:{}", json_text(blob.first), json_text(blob.second)); });
     add("}}\n");
     return std::move(text_);
   }
@@ -114,7 +114,12 @@ class ManifestParser {
     }
     const auto tensor_of = version == 1 ? &ManifestParser::tensor_of_version_1 : &ManifestParser::tensor;
     for (const json& object : root.at("tensors")) add(manifest.tensors, (this->*tensor_of)(object, manifest));
-    for (const json& object : root.at("blobs")) add(manifest.blobs, (this->*tensor_of)(object, manifest));
+    if (version == 1) {
+      for (const json& object : root.at("blobs")) add(manifest.stored_blobs, tensor_of_version_1(object, manifest));
+    } else {
+      for (const auto& [name, value] : root.at("blobs").items())
+        manifest.blobs.emplace_back(name, value.get<std::string>());
+    }
     check_kinds(manifest);
     return manifest;
   }
@@ -293,7 +298,7 @@ class ManifestParser {
     for (const TensorRecord& tensor : manifest.tensors) {
       if (is_blob_name(tensor.name)) refuse(fmt::format("the tensor {} has a blob's name", tensor.name));
     }
-    for (const TensorRecord& blob : manifest.blobs) {
+    for (const TensorRecord& blob : manifest.stored_blobs) {
       if (!is_blob_name(blob.name) || blob.dtype != DType::uint8 || blob.shape.size() != 1) {
         refuse(fmt::format("{} is not a blob", blob.name));
       }

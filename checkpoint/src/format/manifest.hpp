@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "failure.hpp"
 #include "lockstep/base/dtype.hpp"
-#include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/determinism_record.hpp"
 
 namespace lockstep {
@@ -32,9 +32,8 @@ struct PieceRecord {
   friend bool operator==(const PieceRecord&, const PieceRecord&) = default;
 };
 
-// Tensors and blobs alike; a blob is a row of uint8.
 struct TensorRecord {
-  std::string name{};  // its path in index.h5: "/model/conv1.weight", "/blobs/loader"
+  std::string name{};  // its path in index.h5: "/model/conv1.weight"
   DType dtype = DType::uint8;
   std::vector<std::int64_t> shape{};
   std::vector<PieceRecord> pieces{};  // ascending; they cover the tensor without gap or overlap; none if it is empty
@@ -50,9 +49,9 @@ struct FileRecord {
 };
 
 // A checkpoint of a schema that this lockstep does not know: not damaged.
-class NewerSchema : public CheckpointError {
+class NewerSchema : public CannotLook {
  public:
-  using CheckpointError::CheckpointError;
+  using CannotLook::CannotLook;
 };
 
 // What the file MANIFEST says (docs/checkpoint_format.md).
@@ -62,16 +61,17 @@ struct Manifest {
   int world_size = 1;
   std::uint64_t seed = 0;
   DeterminismRecord determinism{};
-  std::vector<std::pair<std::string, double>> metrics{};  // finite; bytewise order of names
-  std::vector<TensorRecord> tensors{};                    // bytewise order of names
-  std::vector<TensorRecord> blobs{};                      // the same
+  std::vector<std::pair<std::string, double>> metrics{};     // finite; bytewise order of names
+  std::vector<TensorRecord> tensors{};                       // bytewise order of names
+  std::vector<std::pair<std::string, std::string>> blobs{};  // texts in UTF-8 by name ("loader"), bytewise order
+  std::vector<TensorRecord> stored_blobs{};  // of version 1 only: rows of uint8 in its file, at "/blobs/<name>"
   std::uint64_t block_bytes = kBlockBytes;
   std::vector<FileRecord> files{};  // rank-00000.h5 …, then index.h5
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 
 // One line of JSON and a last line with the CRC-32C of all bytes before it. At most 200 bytes a tensor besides its
-// name. Throws UsageError if a name is not UTF-8, which JSON requires.
+// name. Throws UsageError if a name or a blob is not UTF-8, which JSON requires.
 [[nodiscard]] std::string print_manifest(const Manifest& manifest);
 
 // The inverse, of every schema version there was: version 1 had one file and no pieces. `origin` is the file's path,

@@ -35,7 +35,7 @@ struct PartLayout {
 // Local. Lets libhdf5 lay out the file in memory, without the datasets' bytes: some 25 µs a dataset. Throws IoError.
 [[nodiscard]] PartLayout lay_out_part(std::span<const PartDataset> datasets);
 
-// Local. All bytes of index.h5: a virtual dataset for every tensor and blob, over the pieces in the other files; h5py
+// Local. All bytes of index.h5: a virtual dataset for every tensor, over the pieces in the other files; h5py
 // and h5dump see each whole. Missing files read as NaN, 0 for integers. Uses names, shapes and pieces of `manifest`, of
 // its files the names. Throws IoError.
 [[nodiscard]] std::vector<std::byte> index_file(const Manifest& manifest);

@@ -7,15 +7,15 @@
 #include <random>
 #include <system_error>
 
-#include "format/dataset_plan.hpp"
 #include "failure.hpp"
+#include "format/dataset_plan.hpp"
+#include "format/manifest.hpp"
+#include "format/step_folder.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/base/version.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/hdf5/file.hpp"
-#include "format/manifest.hpp"
-#include "format/step_folder.hpp"
 #include "read/stored_file.hpp"
 
 namespace lockstep {

@@ -31,7 +31,8 @@ struct CheckpointContents {
   std::uint64_t seed = 0;
   DeterminismRecord determinism;
   std::vector<TensorSlice> tensors;
-  std::map<std::string, std::string> blobs;    // name to text: JSON of loaders, parameter groups, configuration
+  std::map<std::string, std::string>
+      blobs;  // name to text in UTF-8: JSON of loaders, parameter groups; kept in MANIFEST
   std::map<std::string, double> metrics = {};  // the newest values, for retention by metric: "eval.accuracy"
 };
 
