@@ -113,13 +113,14 @@ inline FileRecord record_of(const std::string& name, std::span<const std::byte> 
 // of libhdf5, between them.
 inline std::filesystem::path write_raw(const std::filesystem::path& folder, const RawState& state, int writers,
                                        const RawCuts& cuts, std::mt19937_64& random) {
-  Manifest manifest{.lockstep = "0.2.0",
-                    .step = state.step,
-                    .world_size = writers,
-                    .seed = 18'000'000'000'000'000'000U,
-                    .metrics = {{"eval.accuracy", 0.5}},
-                    .blobs = {state.blobs.begin(), state.blobs.end()}};
+  Manifest manifest;
+  manifest.lockstep = "0.2.0";
+  manifest.step = state.step;
+  manifest.world_size = writers;
+  manifest.seed = 18'000'000'000'000'000'000U;
   manifest.determinism = {4, 2, "2.11.0", "AVX2"};
+  manifest.metrics = {{"eval.accuracy", 0.5}};
+  manifest.blobs.assign(state.blobs.begin(), state.blobs.end());
   std::vector<Bytes> files(static_cast<std::size_t>(writers) + 1);
   const auto add_metadata = [&](Bytes& file, std::size_t count) {
     const Bytes metadata = random_bytes(count, random);
