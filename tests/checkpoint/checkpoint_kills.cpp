@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: checkpoint_kills POINTS
 // Jobs of 1 to 4 ranks save checkpoints, and one rank is killed (SIGKILL) just before one of its calls that change
-// files. The others must end by themselves; a restart must find the newest checkpoint that was reported durable, or the
-// one after it, every byte right; and the next save must leave nothing over. POINTS of all (rank, call), spread evenly.
+// files. The others must end by themselves; a restart, after others that were killed between any two of its own such
+// calls, must find the newest checkpoint that was reported durable, or the one after it, every byte right; and the next
+// save must leave nothing over. POINTS of all (rank, call), spread evenly.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -10,6 +14,7 @@
 #include "checkpoint/fault_job.hpp"
 #include "checkpoint/job_state.hpp"
 #include "checkpoint/shim/file_shim.hpp"
+#include "lockstep/checkpoint/writer.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace lockstep::testing {
@@ -62,8 +67,23 @@ std::string go_on(const FaultJob& killed, std::int64_t found) {
   return rest.empty() ? "" : "left over: " + rest;
 }
 
+// Restarts that are killed before their second call that changes files, until one has none left to make. Returns how
+// many there were.
+int killed_restarts(const FaultJob& job, const std::filesystem::path& root) {
+  for (int killed = 0;; ++killed) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      file_shim_arm(root.c_str(), "kill:1");
+      remove_unfinished_checkpoints(job.folder);
+      ::_exit(0);
+    }
+    int status = 0;
+    if (::waitpid(child, &status, 0) != child || WIFEXITED(status)) return killed;
+  }
+}
+
 // What went wrong, "" if nothing. `reached`: whether the victim came to its call.
-std::string try_point(const Point& point, bool& reached) {
+std::string try_point(const Point& point, bool& reached, int& restarts) {
   const test::TemporaryDirectory root;
   FaultJob job = job_in(root.path(), point.ranks);
   job.before_save = [&](int rank, std::int64_t step) {
@@ -80,6 +100,7 @@ std::string try_point(const Point& point, bool& reached) {
              end.reports[rank].wrong.data();
     }
   }
+  restarts += killed_restarts(job, root.path());
   const Found found = restart(job.folder, end.durable());
   if (!found.wrong.empty()) return found.wrong;
   if (found.step > end.durable() + 1) return "found step " + std::to_string(found.step);
@@ -91,17 +112,19 @@ int run(std::size_t wanted) {
   std::size_t tried = 0;
   std::size_t reached_points = 0;
   int failed = 0;
+  int restarts = 0;
   for (const std::size_t place : spread(points.size(), wanted)) {
     const Point& point = points[place];
     bool reached = false;
-    const std::string wrong = try_point(point, reached);
+    const std::string wrong = try_point(point, reached, restarts);
     ++tried;
     if (reached) ++reached_points;
     if (wrong.empty()) continue;
     ++failed;
     std::printf("%d ranks, rank %d killed at call %d: %s\n", point.ranks, point.victim, point.call, wrong.c_str());
   }
-  std::printf("%zu of %zu points, %zu killed, %d failed\n", tried, points.size(), reached_points, failed);
+  std::printf("%zu of %zu points, %zu killed, %d killed restarts, %d failed\n", tried, points.size(), reached_points,
+              restarts, failed);
   // Threads may make a call or two fewer than in the job that was counted; that must stay the exception.
   return failed == 0 && tried > 0 && reached_points * 10 >= tried * 9 ? 0 : 1;
 }

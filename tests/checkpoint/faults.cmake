@@ -21,9 +21,19 @@ if(NOT LOCKSTEP_SANITIZE)  # ranks are forked processes
   add_checkpoint_campaign(power_loss 250)
   lockstep_add_test(file_shim_test SOURCES file_shim_test.cpp LIBRARIES fault_job lockstep::hdf5)
   lockstep_add_test(slow_disk_test SOURCES slow_disk_test.cpp LIBRARIES fault_job LABEL faults)
+
+  # Ranks as processes of their own, with the shim from outside.
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  add_executable(save_program job_state.cpp save_program.cpp)
+  lockstep_target_defaults(save_program)
+  target_include_directories(save_program PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_link_libraries(save_program PRIVATE lockstep::checkpoint lockstep::comm)
+  add_test(NAME preload_test COMMAND ${Python3_EXECUTABLE} "${CMAKE_CURRENT_SOURCE_DIR}/preload_test.py"
+    $<TARGET_FILE:save_program> $<TARGET_FILE:file_shim>)
+  set_tests_properties(preload_test PROPERTIES LABELS faults TIMEOUT 240 PROCESSORS 2
+    ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endif()
 if(LOCKSTEP_MPI AND NOT LOCKSTEP_SANITIZE)
-  find_package(Python3 REQUIRED COMPONENTS Interpreter)
   find_file(LOCKSTEP_MPI_H mpi.h PATHS ${MPI_C_INCLUDE_DIRS} NO_DEFAULT_PATH REQUIRED)
   mark_as_advanced(LOCKSTEP_MPI_H)
   set(mpi_wrappers "${CMAKE_CURRENT_BINARY_DIR}/mpi_wrappers.cpp")
