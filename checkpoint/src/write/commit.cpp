@@ -57,7 +57,7 @@ void write_latest(const fs::path& folder, const std::string& name) {
 }  // namespace
 
 bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
-  if (!fs::exists(fs::symlink_status(path))) return false;
+  if (!is_taken(path)) return false;
   try {
     const Checkpoint checkpoint = Checkpoint::open(path);
     checkpoint.verify();
@@ -98,7 +98,7 @@ fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::
     warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
     return path;
   }
-  if (fs::exists(fs::symlink_status(path))) {
+  if (is_taken(path)) {
     warnings.push_back(fmt::format("{} was damaged: it is now {}", path.string(), set_aside(path).string()));
   }
   if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);

@@ -18,4 +18,7 @@ void write_new_file(const std::filesystem::path& path, std::span<const std::byte
 // too. Throws IoError.
 void make_folders(const std::filesystem::path& folder);
 
+// Whatever it is; a symbolic link is one, wherever it leads. Throws IoError.
+[[nodiscard]] bool is_taken(const std::filesystem::path& path);
+
 }  // namespace lockstep
