@@ -31,7 +31,7 @@ int import_from(const std::string& file, const std::string& folder, std::int64_t
 
 struct PruneArguments {
   std::string folder;
-  RetentionPolicy policy{.keep_last = 1};
+  RetentionPolicy policy{};
   bool dry_run = false;
   int threads = 1;
 };

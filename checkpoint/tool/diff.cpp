@@ -9,9 +9,7 @@
 namespace lockstep::tool {
 namespace {
 
-Json describe(const StoredTensor& tensor) {
-  return {{"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}};
-}
+Json describe(const StoredTensor& tensor) { return {{"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}}; }
 
 // Null where the tensor is the same on both sides.
 Json compare(const Checkpoint& left, const Checkpoint& right, const StoredTensor& tensor) {
@@ -43,10 +41,9 @@ void print_line(const Json& difference) {
   const auto kind = difference["difference"].get<std::string>();
   std::string text = kind;
   if (kind == "values") {
-    text = fmt::format("{} of {} elements differ, by up to {:.6g}",
-                       monitor::count_text(difference["differing"].get<std::int64_t>()),
-                       monitor::count_text(difference["elements"].get<std::int64_t>()),
-                       difference["max_abs"].get<double>());
+    text = fmt::format(
+        "{} of {} elements differ, by up to {:.6g}", monitor::count_text(difference["differing"].get<std::int64_t>()),
+        monitor::count_text(difference["elements"].get<std::int64_t>()), difference["max_abs"].get<double>());
   } else if (difference.contains("left")) {
     text = fmt::format("{} here, {} there", side_text(difference["left"]), side_text(difference["right"]));
   }

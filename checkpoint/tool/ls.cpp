@@ -64,9 +64,8 @@ Json describe_rest(const fs::path& folder) {
   Json described = Json::array();
   for (const auto& path : rest) {
     const std::string name = path.filename().string();
-    described.push_back({{"name", name},
-                         {"time", time_of(path)},
-                         {"state", is_unfinished_name(name) ? "unfinished" : "set aside"}});
+    described.push_back(
+        {{"name", name}, {"time", time_of(path)}, {"state", is_unfinished_name(name) ? "unfinished" : "set aside"}});
   }
   return described;
 }
@@ -78,8 +77,7 @@ void print_entry(const Json& entry) {
     for (const auto& [name, value] : entry["metrics"].items()) metrics += fmt::format(" {}={}", name, value.dump());
   }
   fmt::print("{:<30} {:<20}  {:>10}  {:>5}  {:>4}  {}{}\n", entry["name"].get<std::string>(),
-             entry["time"].get<std::string>(),
-             opened ? monitor::bytes_text(entry["bytes"].get<double>()) : "",
+             entry["time"].get<std::string>(), opened ? monitor::bytes_text(entry["bytes"].get<double>()) : "",
              opened ? entry["world_size"].dump() : "", opened ? entry["micro_batches"].dump() : "",
              entry["state"].get<std::string>(), metrics);
   if (entry.contains("why")) fmt::print("  {}\n", entry["why"].get<std::string>());

@@ -48,7 +48,8 @@ CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   auto* const command = add_command(app, arguments, "prune", "remove checkpoints that no rule keeps", "folder",
                                     "a run folder or one of checkpoints");
   RetentionPolicy& policy = arguments.prune.policy;
-  command->add_option("--keep-last", policy.keep_last, "the newest")->capture_default_str()->check(CLI::Range(1, kMost));
+  command->add_option("--keep-last", policy.keep_last, "the newest (default with other rules: 1)")
+      ->check(CLI::Range(1, kMost));
   command->add_option("--keep-every", policy.keep_every, "those whose step is a multiple")->check(CLI::PositiveNumber);
   command->add_option("--keep-best", policy.keep_best, "the best by --metric")->check(CLI::PositiveNumber);
   command->add_option("--metric", policy.metric, "of --keep-best")->capture_default_str();
@@ -91,8 +92,9 @@ Commands add_commands(CLI::App& app, Arguments& arguments) {
   commands.import_from = add_command(app, arguments, "import", "make a checkpoint of a .safetensors, .pt or .h5 file",
                                      "file", "to read; nothing of it is run");
   commands.import_from->add_option("folder", arguments.other, kFolder)->required();
-  commands.import_from->add_option("--step", arguments.step, "of the checkpoint")->required()->check(
-      CLI::NonNegativeNumber);
+  commands.import_from->add_option("--step", arguments.step, "of the checkpoint")
+      ->required()
+      ->check(CLI::NonNegativeNumber);
   for (auto* const command : {commands.export_to, commands.import_from}) {
     command->add_option("--group", arguments.group, "beginning of the tensors' names: model (default: none)");
   }

@@ -40,7 +40,8 @@ std::optional<fs::path> as_checkpoint(const std::string& given) {
 Checkpoint open_checkpoint(const std::string& given) {
   if (const auto path = as_checkpoint(given)) {
     if (fs::is_directory(*path)) return Checkpoint::open(*path);
-    throw UsageError({.what = given, .why = "there is no such checkpoint", .fix = "lockstep ckpt ls FOLDER lists them"});
+    throw UsageError(
+        {.what = given, .why = "there is no such checkpoint", .fix = "lockstep ckpt ls FOLDER lists them"});
   }
   const fs::path folder = checkpoints_folder(given);
   const auto steps = list_checkpoints(folder);

@@ -12,7 +12,7 @@ namespace lockstep::tool {
 namespace {
 
 Json describe_values(const Statistics& values) {
-  return {{"min", values.least},    {"max", values.most},   {"mean", values.mean},
+  return {{"min", values.least},     {"max", values.most},    {"mean", values.mean},
           {"std", values.deviation}, {"zeros", values.zeros}, {"not_finite", values.not_finite}};
 }
 

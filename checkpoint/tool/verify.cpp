@@ -39,12 +39,12 @@ class ReadProgress {
     std::condition_variable_any woken;
     std::unique_lock lock(mutex);
     while (!stop.stop_requested()) {
-      bar.update({.task = "verify",
-                  .unit = "MB",
-                  .step = std::llround(static_cast<double>(checkpoint_.bytes_read()) / kMegabyte),
-                  .total_steps = std::max<std::int64_t>(
-                      1, std::llround(static_cast<double>(checkpoint_.bytes()) / kMegabyte)),
-                  .loss = std::nan("")});
+      bar.update(
+          {.task = "verify",
+           .unit = "MB",
+           .step = std::llround(static_cast<double>(checkpoint_.bytes_read()) / kMegabyte),
+           .total_steps = std::max<std::int64_t>(1, std::llround(static_cast<double>(checkpoint_.bytes()) / kMegabyte)),
+           .loss = std::nan("")});
       woken.wait_for(lock, stop, std::chrono::milliseconds(100), [] { return false; });
     }
   }
