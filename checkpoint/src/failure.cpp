@@ -3,8 +3,6 @@
 
 #include <exception>
 
-#include "lockstep/base/error.hpp"
-
 namespace lockstep {
 
 void rethrow_as_checkpoint_error(const std::string& what, const std::string& fix) {
@@ -18,7 +16,7 @@ void rethrow_as_checkpoint_error(const std::string& what, const std::string& fix
     const ErrorText& text = error.text();
     throw CheckpointError({.what = what, .why = text.what + ": " + text.why, .fix = text.fix.empty() ? fix : text.fix});
   } catch (const std::exception& error) {
-    throw CheckpointError({.what = what, .why = error.what(), .fix = fix});
+    throw CannotLook({.what = what, .why = error.what(), .fix = fix});
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "agree.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/checkpoint/writer.hpp"

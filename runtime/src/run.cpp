@@ -16,7 +16,7 @@
 #include <mutex>
 #include <thread>
 
-#include "agree.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/exit_record.hpp"
 #include "lockstep/comm/backend.hpp"

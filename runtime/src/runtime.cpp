@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "agree.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/version.hpp"
 #include "lockstep/comm/flight_recorder.hpp"

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "failure.hpp"
 #include "lockstep/base/dtype.hpp"
-#include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/determinism_record.hpp"
 
 namespace lockstep {
@@ -49,9 +49,9 @@ struct FileRecord {
 };
 
 // A checkpoint of a schema that this lockstep does not know: not damaged.
-class NewerSchema : public CheckpointError {
+class NewerSchema : public CannotLook {
  public:
-  using CheckpointError::CheckpointError;
+  using CannotLook::CannotLook;
 };
 
 // What the file MANIFEST says (docs/checkpoint_format.md).

@@ -118,11 +118,7 @@ std::vector<WritePlan::Piece> parts_of(std::vector<Holding> holdings) {
       refuse(any.name, fmt::format("no rank holds its elements {} to {}", cuts[i], cuts[i + 1] - 1),
              "give slices that together cover the tensor");
     }
-    if (!parts.empty() && parts.back().holders == part.holders) {
-      parts.back().elements += part.elements;
-    } else {
-      parts.push_back(std::move(part));
-    }
+    parts.push_back(std::move(part));
   }
   return parts;
 }

@@ -38,7 +38,8 @@ struct WritePlan {
 };
 
 // Pure. `held[r]` is what rank r holds, in any order. Bytes are spread so that the most that a rank writes is at most
-// 1.05 times the mean, wherever who holds what allows it; few tensors are cut. Throws UsageError naming tensor and
+// 1.05 times the mean, wherever who holds what allows it; few tensors are cut. A
+// piece lies within one slice of each of its holders. Throws UsageError naming tensor and
 // ranks: elements that no rank holds, ranks that disagree on dtype or shape, a bad name, a name that lies below
 // another.
 [[nodiscard]] WritePlan plan_writes(std::span<const std::vector<HeldSlice>> held);

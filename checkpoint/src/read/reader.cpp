@@ -2,16 +2,16 @@
 #include "lockstep/checkpoint/reader.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
+#include <atomic>
 
 #include "failure.hpp"
 #include "format/manifest.hpp"
 #include "lockstep/base/crc32c.hpp"
-#include "lockstep/base/error.hpp"
-#include "lockstep/hdf5/file.hpp"
-#include "read/stored_file.hpp"
+#include "read/damage.hpp"
+#include "read/file_set.hpp"
+#include "read/parallel.hpp"
+#include "read/read_jobs.hpp"
 
 namespace lockstep {
 namespace {
@@ -19,72 +19,36 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kLargestManifest = 1 << 30;  // a million tensors need a fifth of it
-constexpr const char* kUseAnother = "use an older checkpoint, or fetch this one again from where it was copied";
+constexpr std::uint64_t kLargestBlob = 1 << 30;      // a sparse file may claim any size
+constexpr std::uint64_t kVerifiedAtOnce = 16 << 20;  // bytes of a file that one thread takes
 
-Manifest read_manifest(const fs::path& path) {
-  const StoredFile file(path);
+std::string read_manifest(const FileDescriptor& folder, const fs::path& path) {
+  const StoredFile file(folder, kManifestName, path);
   if (file.bytes() > kLargestManifest) {
     throw IoError({.what = fmt::format("read {}", path.string()), .why = fmt::format("it has {} bytes", file.bytes())});
   }
   std::string text(file.bytes(), '\0');
   file.read(0, std::as_writable_bytes(std::span(text)));
-  return parse_manifest(text, path);
+  return text;
 }
 
-// The names of what a damaged block hurts: those that overlap it and whose own bytes do not match.
-std::string damaged_in_block(const Manifest& manifest, const StoredFile& file, std::uint64_t first,
-                             std::uint64_t last) {
-  std::vector<std::string_view> names;
-  for (const auto* records : {&manifest.tensors, &manifest.blobs}) {
-    for (const DatasetRecord& record : *records) {
-      const bool overlaps = record.offset < last && record.offset + record.bytes > first;
-      if (overlaps && file.checksum(record.offset, record.bytes) != record.crc) names.push_back(record.name);
-    }
+// Part of a file that one thread verifies.
+struct BlockRun {
+  std::size_t file = 0;
+  std::uint64_t first = 0;  // blocks
+  std::uint64_t last = 0;
+};
+
+std::uint64_t blocks_at_once(const Manifest& manifest) {
+  return std::max<std::uint64_t>(kVerifiedAtOnce / manifest.block_bytes, 1);
+}
+
+void add_block_runs(const Manifest& manifest, std::size_t file, std::vector<BlockRun>& runs) {
+  const std::uint64_t blocks = manifest.files[file].block_crcs.size();
+  const std::uint64_t step = blocks_at_once(manifest);
+  for (std::uint64_t first = 0; first < blocks; first += step) {
+    runs.push_back({file, first, std::min(first + step, blocks)});
   }
-  return names.empty() ? "metadata" : fmt::format("{}", fmt::join(names, ", "));
-}
-
-void check_bytes(const Manifest& manifest, const StoredFile& file) {
-  const PayloadRecord& payload = manifest.payload;
-  const std::string what = fmt::format("read {}", file.path().string());
-  if (file.bytes() != payload.bytes) {
-    throw CheckpointError({.what = what,
-                           .why = fmt::format("it has {} bytes and should have {}", file.bytes(), payload.bytes),
-                           .fix = kUseAnother});
-  }
-  const std::vector<std::uint32_t> crcs = file.block_checksums(payload.block_bytes);
-  const auto damaged = std::ranges::mismatch(crcs, payload.block_crcs).in1 - crcs.begin();
-  if (damaged == std::ssize(crcs)) return;
-  const std::uint64_t first = static_cast<std::uint64_t>(damaged) * payload.block_bytes;
-  const std::uint64_t last = std::min(first + payload.block_bytes, payload.bytes);
-  throw CheckpointError({.what = what,
-                         .why = fmt::format("bytes {} to {} do not match their CRC-32C; damaged: {}", first, last - 1,
-                                            damaged_in_block(manifest, file, first, last)),
-                         .fix = kUseAnother});
-}
-
-// Only for files whose bytes were checked: libhdf5 can crash on damaged ones.
-void check_datasets(const Manifest& manifest, const fs::path& path) {
-  const hdf5::File file = hdf5::File::open(path);
-  for (const auto* records : {&manifest.tensors, &manifest.blobs}) {
-    for (const DatasetRecord& record : *records) {
-      const hdf5::DatasetInfo info = file.dataset_info(record.name);
-      if (info.dtype != record.dtype || info.shape != record.shape ||
-          (record.bytes > 0 && info.file_offset != record.offset)) {
-        throw CheckpointError(
-            {.what = fmt::format("read {}", path.string()),
-             .why = fmt::format("{} is {} [{}] at byte {}; the manifest says {} [{}] at {}", record.name,
-                                name_of(info.dtype), fmt::join(info.shape, ", "), info.file_offset,
-                                name_of(record.dtype), fmt::join(record.shape, ", "), record.offset),
-             .fix = kUseAnother});
-      }
-    }
-  }
-}
-
-const DatasetRecord* find_record(const std::vector<DatasetRecord>& records, std::string_view name) {
-  const auto found = std::ranges::lower_bound(records, name, {}, &DatasetRecord::name);
-  return found != records.end() && found->name == name ? &*found : nullptr;
 }
 
 }  // namespace
@@ -92,25 +56,97 @@ const DatasetRecord* find_record(const std::vector<DatasetRecord>& records, std:
 struct Checkpoint::Impl {
   fs::path path;
   Manifest manifest;
-  StoredFile payload;  // kept open, so that what is read is the file that was verified
+  std::uint64_t bytes;
+  FileSet files;
   std::vector<StoredTensor> tensors{};
+  std::vector<std::string> blob_names{};
+  std::atomic<std::uint64_t> bytes_read = 0;
 
-  void read(const DatasetRecord& record, std::span<std::byte> bytes) const {
-    const std::string what = fmt::format("read {} of {}", record.name, path.string());
-    if (bytes.size() != record.bytes) {
-      throw CheckpointError({.what = what,
-                             .why = fmt::format("it is {} [{}], {} bytes; {} were asked for", name_of(record.dtype),
-                                                fmt::join(record.shape, ", "), record.bytes, bytes.size()),
-                             .fix = "load it into a tensor of the same shape and dtype"});
+  Impl(const fs::path& folder_path, FileDescriptor folder, std::string_view manifest_text)
+      : path(folder_path),
+        manifest(parse_manifest(manifest_text, folder_path / kManifestName)),
+        bytes(manifest_text.size()),
+        files(std::move(folder), folder_path, manifest.files),
+        bytes_read(manifest_text.size()) {
+    for (const FileRecord& file : manifest.files) bytes += file.bytes;
+    tensors.reserve(manifest.tensors.size());
+    for (const TensorRecord& record : manifest.tensors) {
+      tensors.push_back({record.name, record.dtype, record.shape});
     }
+    for (const auto& [name, text] : manifest.blobs) blob_names.push_back(name);
+    for (const TensorRecord& blob : manifest.stored_blobs) blob_names.push_back(blob.name.substr(kBlobFolder.size()));
+  }
+
+  void read(std::span<const ReadJob> jobs, int threads) {
     try {
-      payload.read(record.offset, bytes);
+      for_all(jobs.size(), threads, [&](std::size_t i) {
+        const auto file = files.file(jobs[i].file);
+        jobs[i].whole != nullptr ? read_piece(*file, jobs[i]) : read_by_blocks(*file, jobs[i]);
+      });
     } catch (...) {
-      rethrow_as_checkpoint_error(what, kUseAnother);
+      rethrow_as_checkpoint_error(fmt::format("read checkpoint {}", path.string()), kUseAnother);
     }
-    if (crc32c(bytes) != record.crc) {
-      throw CheckpointError({.what = what, .why = "its bytes do not match their CRC-32C", .fix = kUseAnother});
+  }
+
+  void read_piece(const StoredFile& file, const ReadJob& job) {
+    bytes_read += job.bytes.size();
+    if (file.read_and_sum(job.offset, job.bytes) == job.whole->crc) return;
+    throw_damaged(manifest, job.file, file, job.offset, job.offset + job.bytes.size());
+  }
+
+  // What lies before and behind the run in its first and its last block is read only to be summed.
+  void read_by_blocks(const StoredFile& file, const ReadJob& job) {
+    std::uint64_t offset = job.offset;
+    for (std::span<std::byte> left = job.bytes; !left.empty();) {
+      const std::uint64_t block = offset / manifest.block_bytes;
+      const auto [first, last] = block_range(job.file, block);
+      const auto wanted = left.first(std::min<std::uint64_t>(left.size(), last - offset));
+      bytes_read += last - first;
+      std::uint32_t crc = file.checksum(first, offset - first);
+      crc = file.read_and_sum(offset, wanted, crc);
+      offset += wanted.size();
+      crc = file.checksum(offset, last - offset, crc);
+      if (crc != manifest.files[job.file].block_crcs[block]) throw_damaged(manifest, job.file, file, first, last);
+      left = left.subspan(wanted.size());
     }
+  }
+
+  std::string read_stored_blob(const TensorRecord& record) {
+    const auto size = static_cast<std::uint64_t>(record.shape.at(0));
+    if (size > kLargestBlob) {
+      throw CheckpointError({.what = fmt::format("read {} of {}", record.name, path.string()),
+                             .why = fmt::format("it has {} bytes", size),
+                             .fix = kUseAnother});
+    }
+    std::string text(size, '\0');
+    std::vector<ReadJob> jobs;
+    add_jobs(manifest, record, 0, std::as_writable_bytes(std::span(text)), false, jobs);
+    read(jobs, 1);
+    return text;
+  }
+
+  void verify(std::span<const BlockRun> runs, int threads) {
+    try {
+      for_all(runs.size(), threads, [&](std::size_t i) { verify_run(runs[i]); });
+    } catch (...) {
+      rethrow_as_checkpoint_error(fmt::format("verify checkpoint {}", path.string()), kUseAnother);
+    }
+  }
+
+  void verify_run(const BlockRun& run) {
+    const auto file = files.file(run.file);
+    for (std::uint64_t block = run.first; block < run.last; ++block) {
+      const auto [first, last] = block_range(run.file, block);
+      bytes_read += last - first;
+      if (file->checksum(first, last - first) == manifest.files[run.file].block_crcs[block]) continue;
+      throw_damaged(manifest, run.file, *file, first, last);
+    }
+  }
+
+  // Its first byte and the one past its last.
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> block_range(std::size_t file, std::uint64_t block) const {
+    const std::uint64_t first = block * manifest.block_bytes;
+    return {first, std::min(first + manifest.block_bytes, manifest.files[file].bytes)};
   }
 };
 
@@ -121,15 +157,9 @@ Checkpoint::~Checkpoint() = default;
 
 Checkpoint Checkpoint::open(const fs::path& path) {
   try {
-    Manifest manifest = read_manifest(path / kManifestName);
-    StoredFile payload(path / manifest.payload.file);
-    check_bytes(manifest, payload);
-    check_datasets(manifest, payload.path());
-    auto impl = std::make_unique<Impl>(Impl{path, std::move(manifest), std::move(payload)});
-    for (const DatasetRecord& record : impl->manifest.tensors) {
-      impl->tensors.push_back({record.name, record.dtype, record.shape});
-    }
-    return Checkpoint(std::move(impl));
+    FileDescriptor folder = open_folder(path);
+    const std::string text = read_manifest(folder, path / kManifestName);
+    return Checkpoint(std::make_unique<Impl>(path, std::move(folder), text));
   } catch (...) {
     rethrow_as_checkpoint_error(fmt::format("open checkpoint {}", path.string()), kUseAnother);
   }
@@ -140,30 +170,52 @@ std::int64_t Checkpoint::step() const noexcept { return impl_->manifest.step; }
 int Checkpoint::world_size() const noexcept { return impl_->manifest.world_size; }
 std::uint64_t Checkpoint::seed() const noexcept { return impl_->manifest.seed; }
 const DeterminismRecord& Checkpoint::determinism() const noexcept { return impl_->manifest.determinism; }
+const std::vector<std::pair<std::string, double>>& Checkpoint::metrics() const noexcept {
+  return impl_->manifest.metrics;
+}
 const std::vector<StoredTensor>& Checkpoint::tensors() const noexcept { return impl_->tensors; }
+const std::vector<std::string>& Checkpoint::blob_names() const noexcept { return impl_->blob_names; }
+std::uint64_t Checkpoint::bytes() const noexcept { return impl_->bytes; }
+std::uint64_t Checkpoint::bytes_read() const noexcept { return impl_->bytes_read; }
+std::size_t Checkpoint::files() const noexcept { return impl_->files.size(); }
 
 const StoredTensor* Checkpoint::find(std::string_view name) const noexcept {
-  const DatasetRecord* record = find_record(impl_->manifest.tensors, name);
+  const TensorRecord* record = find_record(impl_->manifest.tensors, name);
   return record == nullptr ? nullptr
                            : &impl_->tensors[static_cast<std::size_t>(record - impl_->manifest.tensors.data())];
 }
 
 std::optional<std::string> Checkpoint::blob(std::string_view name) const {
-  const DatasetRecord* record = find_record(impl_->manifest.blobs, std::string(kBlobFolder).append(name));
-  if (record == nullptr) return std::nullopt;
-  std::string text(record->bytes, '\0');
-  impl_->read(*record, std::as_writable_bytes(std::span(text)));
-  return text;
+  const auto& blobs = impl_->manifest.blobs;
+  const auto found = std::ranges::lower_bound(blobs, name, {}, &std::pair<std::string, std::string>::first);
+  if (found != blobs.end() && found->first == name) return found->second;
+  const TensorRecord* record = find_record(impl_->manifest.stored_blobs, std::string(kBlobFolder).append(name));
+  return record == nullptr ? std::nullopt : std::optional(impl_->read_stored_blob(*record));
 }
 
 void Checkpoint::read(std::string_view name, std::span<std::byte> bytes) const {
-  const DatasetRecord* record = find_record(impl_->manifest.tensors, name);
-  if (record == nullptr) {
-    throw CheckpointError({.what = fmt::format("read {} of {}", name, impl_->path.string()),
-                           .why = "the checkpoint has no such tensor",
-                           .fix = "load it into the model that it was written from"});
+  const ReadRequest request{name, 0, bytes};
+  const TensorRecord* record = find_record(impl_->manifest.tensors, name);
+  if (record == nullptr || bytes_of(record->dtype, record->shape) != bytes.size()) {
+    refuse_request(path(), request, record);
   }
-  impl_->read(*record, bytes);
+  read(std::span(&request, 1));
+}
+
+void Checkpoint::read(std::span<const ReadRequest> requests, int threads) const {
+  impl_->read(plan_reads(impl_->manifest, path(), requests, threads > 1), threads);
+}
+
+void Checkpoint::verify_file(std::size_t index) const {
+  std::vector<BlockRun> runs;
+  add_block_runs(impl_->manifest, index, runs);
+  impl_->verify(runs, 1);
+}
+
+void Checkpoint::verify(int threads) const {
+  std::vector<BlockRun> runs;
+  for (std::size_t file = 0; file < files(); ++file) add_block_runs(impl_->manifest, file, runs);
+  impl_->verify(runs, threads);
 }
 
 }  // namespace lockstep

@@ -7,7 +7,6 @@
 
 #include "failure.hpp"
 #include "format/step_folder.hpp"
-#include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 
@@ -15,6 +14,8 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kCheckAccess = "check that it is a folder, its permissions and its file system";
 
 // Folders only: a symbolic link is not followed, it may lead to a checkpoint of another run.
 std::vector<std::int64_t> steps_newest_first(const fs::path& folder) {
@@ -28,23 +29,43 @@ std::vector<std::int64_t> steps_newest_first(const fs::path& folder) {
   return steps;
 }
 
+Checkpoint open_verified(const fs::path& path, std::int64_t step, int threads) {
+  Checkpoint checkpoint = Checkpoint::open(path);
+  if (checkpoint.step() != step) {
+    throw CheckpointError({.what = fmt::format("open checkpoint {}", path.string()),
+                           .why = fmt::format("its MANIFEST says step {}", checkpoint.step()),
+                           .fix = fmt::format("rename it to {}", step_name(checkpoint.step()))});
+  }
+  checkpoint.verify(threads);
+  return checkpoint;
+}
+
 }  // namespace
 
-CheckpointSearch find_checkpoint(const fs::path& folder) {
+fs::path checkpoint_path(const fs::path& folder, std::int64_t step) { return folder / step_name(step); }
+
+std::vector<std::int64_t> list_checkpoints(const fs::path& folder) {
   try {
-    CheckpointSearch search;
-    for (const std::int64_t step : steps_newest_first(folder)) {
-      try {
-        search.newest_good = open_step(folder, step);
-        break;
-      } catch (const CheckpointError& error) {
-        search.damaged.push_back({folder / step_name(step), error.what()});
-      }
-    }
-    return search;
+    return steps_newest_first(folder);
   } catch (...) {
-    rethrow_as_checkpoint_error(fmt::format("look for checkpoints in {}", folder.string()), "check its permissions");
+    rethrow_as_checkpoint_error(fmt::format("look for checkpoints in {}", folder.string()), kCheckAccess);
   }
+}
+
+CheckpointSearch find_checkpoint(const fs::path& folder, int threads) {
+  CheckpointSearch search;
+  for (const std::int64_t step : list_checkpoints(folder)) {
+    const fs::path path = checkpoint_path(folder, step);
+    try {
+      search.newest_good = open_verified(path, step, threads);
+      break;
+    } catch (const CannotLook&) {
+      throw;
+    } catch (const CheckpointError& error) {
+      search.damaged.push_back({path, error.what()});
+    }
+  }
+  return search;
 }
 
 fs::path set_aside(const fs::path& checkpoint) {

@@ -17,14 +17,15 @@ enum class Strictness {
 };
 
 struct LoadOptions {
-  // Only wanted tensors whose name matches one of these globs ('*': any characters, '?': one); empty: all.
+  // Only wanted tensors whose name matches one of these globs ('*': any characters, '/' too; '?': one; '[…]': one of
+  // these, as in fnmatch(3)); empty: all.
   std::vector<std::string> include = {};
   std::vector<std::string> exclude = {};
   // The beginning of a wanted name, and what stands there in the checkpoint: {"/model/backbone.", "/model/encoder."}.
   // The first that fits is taken.
   std::vector<std::pair<std::string, std::string>> rename = {};
   Strictness missing = Strictness::error;     // wanted, not stored
-  Strictness unexpected = Strictness::error;  // stored, not wanted; with `include`, only names that match it count
+  Strictness unexpected = Strictness::error;  // stored, not wanted; only names that include and exclude select count
   Strictness mismatched = Strictness::error;  // of another shape or dtype: never loaded
   int threads = 1;
 };

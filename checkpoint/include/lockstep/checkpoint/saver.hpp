@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "lockstep/checkpoint/contents.hpp"
+#include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/checkpoint/retention.hpp"
 
 namespace lockstep {
@@ -18,6 +20,7 @@ class Communicator;
 struct SaverOptions {
   std::filesystem::path folder;  // shared by all ranks
   RetentionPolicy retention = {};
+  std::chrono::milliseconds timeout = std::chrono::seconds(120);  // a disk that has not moved for so long has failed
 };
 
 // How a save ended, the same on every rank.
@@ -45,7 +48,7 @@ class CheckpointSaver {
   // Collective. Begins to save; no save may be in flight. Returns when the slices' memory may change again: after one
   // copy of what this rank writes and one look at what it only compares. With `overlap` it copies slices that change in
   // forward and returns; the rest is copied in the background, and wait_until_staged() tells when it may change.
-  // Throws UsageError on all ranks, before anything is written, if the slices do not cover each tensor or contradict
+  // Throws AgreedError on all ranks, before anything is written, if the slices do not cover each tensor or contradict
   // each other (naming tensor and ranks), or contents cannot be stored.
   void save(const CheckpointContents& contents, bool overlap = false);
 
@@ -53,12 +56,12 @@ class CheckpointSaver {
   void wait_until_staged();
 
   // Collective. Moves the save in flight on, without waiting for a disk; its outcome once it has ended. Nothing, at no
-  // cost, if none is in flight. Throws CheckpointError on all ranks if ranks that hold the same run of a tensor have
+  // cost, if none is in flight. Throws AgreedError on all ranks if ranks that hold the same run of a tensor have
   // different bits, naming the tensor and the ranks: nothing was committed, and the job should not go on.
   std::optional<SaveOutcome> poll();
 
   // Collective. The same, and waits for the outcome; nothing if no save is in flight. A rank whose disk does not move
-  // for the communicator's timeout is named in the outcome.
+  // for SaverOptions::timeout is named in the outcome.
   std::optional<SaveOutcome> finish();
 
   [[nodiscard]] bool in_flight() const noexcept;
@@ -68,13 +71,13 @@ class CheckpointSaver {
   std::unique_ptr<Impl> impl_;
 };
 
-// Collective. The newest checkpoint of `folder` that verifies, as a path, the same on every rank, "" if there is none.
-// The files of a candidate are verified by different ranks. `damaged` as in CheckpointSearch, on every rank.
 struct AgreedSearch {
-  std::filesystem::path newest_good;
-  std::vector<std::string> damaged;  // reasons, newest first; each begins with the checkpoint's path
-  std::vector<std::int64_t> damaged_steps;
+  std::filesystem::path newest_good;       // empty: there is none
+  std::vector<DamagedCheckpoint> damaged;  // newer than newest_good (all, if there is none), newest first
 };
+
+// Collective. find_checkpoint of reader.hpp for a job: the same on every rank, each of which verifies a share of the
+// files. Throws AgreedError on all ranks where one of them cannot look.
 [[nodiscard]] AgreedSearch find_checkpoint(Communicator& world, const std::filesystem::path& folder);
 
 }  // namespace lockstep

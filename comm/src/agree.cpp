@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agree.hpp"
+#include "lockstep/comm/agree.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -24,10 +24,10 @@ std::string encode(const Error& error) {
 
 }  // namespace
 
-void agree(Communicator& world, const std::function<void()>& body) {
+void detail::agree(Communicator& world, void (*call)(void* body), void* body) {
   std::string error;
   try {
-    body();
+    call(body);
   } catch (const CommError&) {
     throw;  // the ranks cannot talk any more
   } catch (const Error& thrown) {
@@ -36,14 +36,6 @@ void agree(Communicator& world, const std::function<void()>& body) {
   std::int64_t failed_rank = error.empty() ? world.world_size() : world.rank();
   world.all_reduce({&failed_rank, 1, DType::int64}, ReduceOp::min).wait();
   if (failed_rank < world.world_size()) throw_decoded(world.broadcast(error, static_cast<int>(failed_rank)));
-}
-
-std::string decide_on_rank_0(Communicator& world, const std::function<std::string()>& decide) {
-  std::string result;
-  agree(world, [&] {
-    if (world.rank() == 0) result = decide();
-  });
-  return world.broadcast(result, 0);
 }
 
 }  // namespace lockstep

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <future>
+#include <string>
+#include <thread>
+
+#include "format/manifest.hpp"
+#include "lockstep/checkpoint/retention.hpp"
+#include "lockstep/checkpoint/saver.hpp"
+
+namespace lockstep {
+
+// Commits a checkpoint and applies the retention policy on a thread of its own ("lockstep-ckpt"), which owns all that
+// it needs: a thread that does not come back from the disk can be let go.
+class BackgroundCommit {
+ public:
+  BackgroundCommit() = default;
+  BackgroundCommit(const BackgroundCommit&) = delete;
+  BackgroundCommit& operator=(const BackgroundCommit&) = delete;
+  ~BackgroundCommit();  // waits for the commit at work, up to a limit
+
+  void start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention);  // none may be at work
+  [[nodiscard]] bool at_work() const;                                                          // started and not done
+  [[nodiscard]] SaveOutcome take();                                                            // waits
+  // True once none is at work; the outcome of one that was given up is dropped.
+  [[nodiscard]] bool idle();
+
+ private:
+  std::future<SaveOutcome> outcome_;
+  std::thread thread_;
+};
+
+}  // namespace lockstep
