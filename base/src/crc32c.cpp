@@ -31,6 +31,23 @@ constexpr std::uint32_t x_to(int power) {
   return value;
 }
 
+// The product of two polynomials mod ours.
+constexpr std::uint32_t product(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t sum = 0;
+  for (std::uint32_t bit = 0x80000000U; bit != 0; bit >>= 1) {
+    if ((a & bit) != 0) sum ^= b;
+    b = (b >> 1) ^ ((b & 1U) != 0 ? kPolynomial : 0U);
+  }
+  return sum;
+}
+
+// x^(8 · 2^i), by which a checksum is multiplied when 2^i bytes follow.
+constexpr auto kShifts = [] {
+  std::array<std::uint32_t, 64> shifts{x_to(8)};
+  for (std::size_t i = 1; i < shifts.size(); ++i) shifts[i] = product(shifts[i - 1], shifts[i - 1]);
+  return shifts;
+}();
+
 constexpr std::size_t kStream = 128;  // bytes
 
 // What a checksum becomes when `streams` more streams of zeros follow. The 33: a product of reflected numbers is off by
@@ -83,6 +100,13 @@ std::uint32_t crc32c_reference(std::span<const std::byte> bytes, std::uint32_t p
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t previous) noexcept {
   static const bool has_sse42 = __builtin_cpu_supports("sse4.2") != 0 && __builtin_cpu_supports("pclmul") != 0;
   return has_sse42 ? crc32c_sse42(bytes, previous) : crc32c_reference(bytes, previous);
+}
+
+std::uint32_t crc32c_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_bytes) noexcept {
+  for (std::size_t i = 0; second_bytes != 0; ++i, second_bytes >>= 1) {
+    if ((second_bytes & 1U) != 0) first = product(first, kShifts[i]);
+  }
+  return first ^ second;
 }
 
 }  // namespace lockstep

@@ -6,33 +6,47 @@
 
 #include <nlohmann/json.hpp>
 
-#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/checkpoint/writer.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "runtime_impl.hpp"
-#include "state_io.hpp"
 
 namespace lockstep {
 namespace {
 
 constexpr const char* kConfigBlob = "config";
 
-// Rank 0: the newest good checkpoint's path, or "" if there is none yet. Damaged newer ones are set aside.
-std::string choose_checkpoint(Runtime::Impl& impl) {
-  remove_unfinished_checkpoints(impl.folder->checkpoints());
-  const CheckpointSearch search = find_checkpoint(impl.folder->checkpoints());
-  if (!search.newest_good && !search.damaged.empty()) {
-    throw CheckpointError({.what = "checkpoints in " + impl.folder->checkpoints().string(),
-                           .why = "none is good: " + search.damaged.front().reason,
-                           .fix = "restore one from a copy, or choose another run.dir to start over"});
-  }
-  for (const DamagedCheckpoint& damaged : search.damaged) {
-    const auto aside = set_aside(damaged.path);
-    impl.log.warning(fmt::format("damaged checkpoint: {}; renamed to {}, going on from step {}", damaged.reason,
-                                 aside.filename().string(), search.newest_good->step()));
-  }
-  return search.newest_good ? search.newest_good->path().string() : "";
+RetentionPolicy retention_of(const RuntimeOptions& options) {
+  return {.keep_last = options.checkpoint_keep_last,
+          .keep_every = options.checkpoint_keep_every,
+          .keep_best = options.checkpoint_keep_best,
+          .metric = options.checkpoint_metric,
+          .larger_is_better = options.checkpoint_best == "max",
+          .quota_bytes = static_cast<std::uint64_t>(options.checkpoint_quota_bytes)};
+}
+
+// Collective. The newest good checkpoint's path, empty if there is none yet. Damaged newer ones are set aside.
+std::filesystem::path choose_checkpoint(Runtime::Impl& impl) {
+  const std::filesystem::path folder = impl.folder->checkpoints();
+  agree(impl.world, [&] {
+    if (impl.is_root()) remove_unfinished_checkpoints(folder);
+  });
+  const AgreedSearch search = find_checkpoint(impl.world, folder);
+  agree(impl.world, [&] {
+    if (!impl.is_root()) return;
+    if (search.newest_good.empty() && !search.damaged.empty()) {
+      throw CheckpointError({.what = "checkpoints in " + folder.string(),
+                             .why = "none is good: " + search.damaged.front().reason,
+                             .fix = "restore one from a copy, or choose another run.dir to start over"});
+    }
+    for (const DamagedCheckpoint& damaged : search.damaged) {
+      const auto aside = set_aside(damaged.path);
+      impl.log.warning(fmt::format("damaged checkpoint: {}; renamed to {}, going on from {}", damaged.reason,
+                                   aside.filename().string(), search.newest_good.filename().string()));
+    }
+  });
+  return search.newest_good;
 }
 
 // "train.lr: 0.05 -> 0.1" for every option that may not change and did.
@@ -78,45 +92,89 @@ void record_start(Runtime::Impl& impl, std::int64_t step, const std::vector<std:
 
 }  // namespace
 
-std::int64_t start_or_resume(Runtime& runtime, TrainState& state) {
-  Runtime::Impl& impl = runtime.impl();
-  if (!impl.folder) return 0;
-  const std::string path = decide_on_rank_0(impl.world, [&] { return choose_checkpoint(impl); });
+Checkpointing::Checkpointing(Runtime& runtime, TrainState& state) : impl_(runtime.impl()), state_(state) {
+  if (!impl_.folder) return;
+  saver_.emplace(impl_.world, SaverOptions{.folder = impl_.folder->checkpoints(),
+                                           .retention = retention_of(impl_.options),
+                                           .timeout = std::chrono::milliseconds(
+                                               static_cast<std::int64_t>(impl_.options.timeout_seconds * 1000))});
+}
+
+std::int64_t Checkpointing::start_or_resume() {
+  if (!impl_.folder) return 0;
+  const std::filesystem::path path = choose_checkpoint(impl_);
   std::int64_t step = 0;
   std::vector<std::string> changes;
   if (!path.empty()) {
-    agree(impl.world, [&] {
+    agree(impl_.world, [&] {
       const Checkpoint checkpoint = Checkpoint::open(path);
-      changes = changed_options(impl, checkpoint);
-      check_changes(impl, checkpoint, changes);
-      restore(state, checkpoint, changes.empty());
+      changes = changed_options(impl_, checkpoint);
+      check_changes(impl_, checkpoint, changes);
+      restore(state_, checkpoint, changes.empty());
       step = checkpoint.step();
-      warn_about_bits(impl, checkpoint.determinism());
+      warn_about_bits(impl_, checkpoint.determinism());
     });
-    if (impl.is_root()) {
-      impl.log.info(fmt::format("resumed from {}", path));
-      for (const std::string& change : changes) impl.log.warning(fmt::format("changed at step {}: {}", step, change));
+    if (impl_.is_root()) {
+      impl_.log.info(fmt::format("resumed from {}", path.string()));
+      for (const std::string& change : changes) impl_.log.warning(fmt::format("changed at step {}: {}", step, change));
     }
   }
-  record_start(impl, step, changes);
+  record_start(impl_, step, changes);
   return step;
 }
 
-void save_checkpoint(Runtime& runtime, const TrainState& state, std::int64_t step) {
-  Runtime::Impl& impl = runtime.impl();
-  agree(impl.world, [&] {
-    if (!impl.is_root()) return;
-    const FlatState flat = flatten(state);
-    CheckpointContents contents{.step = step,
-                                .world_size = impl.world.world_size(),
-                                .seed = static_cast<std::uint64_t>(impl.options.seed),
-                                .determinism = impl.determinism,
-                                .tensors = flat.tensors,
-                                .blobs = flat.blobs};
-    contents.blobs[kConfigBlob] = nlohmann::json(impl.must_equal).dump();
-    const auto path = write_checkpoint(impl.folder->checkpoints(), contents);
-    impl.log.debug("saved " + path.string());
-  });
+void Checkpointing::save(std::int64_t step, const std::map<std::string, double>& metrics) {
+  if (!saver_) return;
+  if (const auto earlier = saver_->finish()) tell(*earlier);
+  agree(impl_.world, [&] { in_flight_ = flatten(state_); });
+  CheckpointContents contents{.step = step,
+                              .seed = static_cast<std::uint64_t>(impl_.options.seed),
+                              .determinism = impl_.determinism,
+                              .tensors = in_flight_.tensors,
+                              .blobs = in_flight_.blobs,
+                              .metrics = metrics};
+  contents.blobs[kConfigBlob] = nlohmann::json(impl_.must_equal).dump();
+  saver_->save(contents, impl_.options.checkpoint_overlap);
+  if (!impl_.options.checkpoint_overlap) in_flight_ = {};
+}
+
+void Checkpointing::wait_until_staged() {
+  if (in_flight_.tensors.empty()) return;
+  saver_->wait_until_staged();
+  in_flight_ = {};
+}
+
+void Checkpointing::advance() {
+  if (!saver_) return;
+  if (const auto outcome = saver_->poll()) tell(*outcome);
+}
+
+void Checkpointing::finish() {
+  if (!saver_) return;
+  wait_until_staged();
+  const auto outcome = saver_->finish();
+  if (!outcome) return;
+  tell(*outcome);
+  if (outcome->failure.empty()) return;
+  throw AgreedError({.what = fmt::format("save step {}", outcome->step),
+                     .why = outcome->failure,
+                     .fix = fmt::format("make room or mend the disk of {}, then start the same command again: it goes "
+                                        "on from the newest checkpoint there",
+                                        impl_.folder->checkpoints().string())},
+                    ExitCode::io);
+}
+
+void Checkpointing::tell(const SaveOutcome& outcome) {
+  if (!impl_.is_root()) return;
+  if (outcome.failure.empty()) {
+    impl_.log.debug("saved " + outcome.path.string());
+  } else {
+    impl_.log.warning(fmt::format("step {} was not saved: {}; the run goes on, older checkpoints are as they were",
+                                  outcome.step, outcome.failure));
+  }
+  for (const std::string& warning : outcome.warnings) impl_.log.warning(warning);
+  for (const std::int64_t step : outcome.removed)
+    impl_.log.debug(fmt::format("removed the checkpoint of step {}", step));
 }
 
 }  // namespace lockstep

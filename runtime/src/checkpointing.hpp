@@ -2,20 +2,44 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
 
+#include "lockstep/checkpoint/saver.hpp"
 #include "lockstep/runtime/runtime.hpp"
 #include "lockstep/runtime/train_state.hpp"
+#include "state_io.hpp"
 
 namespace lockstep {
 
-// The checkpoints of a run: which one to start from, whether it fits, and how to write the next.
+// The checkpoints of a step loop: which one to start from, whether it fits, and saving in the background. Without a run
+// folder nothing is saved.
+class Checkpointing {
+ public:
+  Checkpointing(Runtime& runtime, TrainState& state);
 
-// Collective. Restores `state` from the newest good checkpoint of the run folder and records the start in run.json.
-// Returns the step to go on from; 0 for a new run. Throws, the same on all ranks, if there are only damaged ones, if
-// options differ (unless resume.allow_changes), or if the program's state does not fit.
-[[nodiscard]] std::int64_t start_or_resume(Runtime& runtime, TrainState& state);
+  // Collective. Restores the state from the newest good checkpoint of the run folder and records the start in run.json.
+  // Returns the step to go on from; 0 for a new run. Throws, the same on all ranks, if there are only damaged ones, if
+  // options differ (unless resume.allow_changes), or if the program's state does not fit.
+  [[nodiscard]] std::int64_t start_or_resume();
 
-// Collective. Rank 0 writes the checkpoint of `step`; the others wait for the outcome. Throws CheckpointError on all.
-void save_checkpoint(Runtime& runtime, const TrainState& state, std::int64_t step);
+  // Collective. Begins to save `step`, when the save before has ended. `metrics`: the newest values.
+  void save(std::int64_t step, const std::map<std::string, double>& metrics);
+  // Local. Returns when the optimizer may change what is being saved.
+  void wait_until_staged();
+  // Collective. Moves the save in flight on; a save that failed is a warning, and the run goes on.
+  void advance();
+  // Collective. Returns when the last save is durable; throws CheckpointError on all ranks if it failed.
+  void finish();
+
+ private:
+  void tell(const SaveOutcome& outcome);
+
+  Runtime::Impl& impl_;
+  TrainState& state_;
+  FlatState in_flight_;  // what the saver may still read
+  std::optional<CheckpointSaver> saver_;
+};
 
 }  // namespace lockstep

@@ -23,6 +23,19 @@ void RuntimeOptions::describe(OptionList& list) {
   list.add("train.bucket_bytes", bucket_bytes, "bytes of gradients reduced together", may_change);
   list.add("checkpoint.every_steps", checkpoint_every_steps, "steps between checkpoints; 0: only at the end",
            may_change);
+  list.add(
+      "checkpoint.overlap", checkpoint_overlap,
+      "copy the state while the next step computes: saves cost less, if nothing but the optimizer changes the model",
+      may_change);
+  list.add("checkpoint.keep_last", checkpoint_keep_last, "newest checkpoints that stay; 0: all do", may_change);
+  list.add("checkpoint.keep_every", checkpoint_keep_every, "besides, those whose step is a multiple of this; 0: none",
+           may_change);
+  list.add("checkpoint.keep_best", checkpoint_keep_best, "besides, so many with the best checkpoint.metric",
+           may_change);
+  list.add("checkpoint.metric", checkpoint_metric, "name of a logged metric", may_change);
+  list.add("checkpoint.best", checkpoint_best, "min or max: which values of checkpoint.metric are best", may_change);
+  list.add("checkpoint.quota_bytes", checkpoint_quota_bytes,
+           "of all checkpoints; the oldest go, and the newest always stays; 0: no limit", may_change);
   list.add("log.every_steps", log_every_steps, "steps between lines of metrics.jsonl", may_change);
   list.add("comm.backend", comm_backend,
            "auto, shm, nodes or mpi (started by mpirun or srun), or local (threads of one process)", may_change);
@@ -47,6 +60,11 @@ void RuntimeOptions::check() const {
   require(micro_batches >= 0, "train.micro_batches", std::to_string(micro_batches), "0 or more");
   require(bucket_bytes >= 1, "train.bucket_bytes", std::to_string(bucket_bytes), "at least 1");
   require(checkpoint_every_steps >= 0, "checkpoint.every_steps", std::to_string(checkpoint_every_steps), "0 or more");
+  require(checkpoint_keep_last >= 0, "checkpoint.keep_last", std::to_string(checkpoint_keep_last), "0 or more");
+  require(checkpoint_keep_every >= 0, "checkpoint.keep_every", std::to_string(checkpoint_keep_every), "0 or more");
+  require(checkpoint_keep_best >= 0, "checkpoint.keep_best", std::to_string(checkpoint_keep_best), "0 or more");
+  require(checkpoint_best == "min" || checkpoint_best == "max", "checkpoint.best", checkpoint_best, "min or max");
+  require(checkpoint_quota_bytes >= 0, "checkpoint.quota_bytes", std::to_string(checkpoint_quota_bytes), "0 or more");
   require(log_every_steps >= 1, "log.every_steps", std::to_string(log_every_steps), "at least 1");
   constexpr std::string_view kBackends[] = {"auto", "shm", "nodes", "mpi", "local"};
   const bool known = std::find(std::begin(kBackends), std::end(kBackends), comm_backend) != std::end(kBackends);

@@ -16,9 +16,9 @@
 #include <mutex>
 #include <thread>
 
-#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/exit_record.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "lockstep/comm/backend.hpp"
 #include "lockstep/comm/local.hpp"
 #include "lockstep/comm/rendezvous.hpp"

@@ -10,9 +10,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "lockstep/comm/agree.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/version.hpp"
+#include "lockstep/comm/agree.hpp"
 #include "lockstep/comm/flight_recorder.hpp"
 #include "runtime_impl.hpp"
 #include "signals.hpp"

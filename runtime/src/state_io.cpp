@@ -21,16 +21,29 @@ namespace {
 
 std::string group_name(const std::string& state_name) { return "/" + state_name; }
 
-// All parameters and buffers of the modules under their dataset names.
-std::map<std::string, at::Tensor> module_tensors(const TrainState& state, bool with_buffers) {
-  std::map<std::string, at::Tensor> tensors;
+using NamedTensors = std::map<std::string, at::Tensor>;  // by dataset name
+
+NamedTensors module_parameters(const TrainState& state) {
+  NamedTensors tensors;
   for (const auto& [name, module] : state.modules()) {
     for (const auto& item : module->named_parameters()) tensors[group_name(name) + "/" + item.key()] = item.value();
-    if (!with_buffers) continue;
+  }
+  return tensors;
+}
+
+NamedTensors module_buffers(const TrainState& state) {
+  NamedTensors tensors;
+  for (const auto& [name, module] : state.modules()) {
     for (const auto& item : module->named_buffers()) {
       if (item.value().defined()) tensors[group_name(name) + "/" + item.key()] = item.value();
     }
   }
+  return tensors;
+}
+
+NamedTensors module_tensors(const TrainState& state) {
+  NamedTensors tensors = module_parameters(state);
+  tensors.merge(module_buffers(state));
   return tensors;
 }
 
@@ -69,7 +82,7 @@ std::vector<OptimizedParameter> optimized_parameters(const TrainState& state) {
   return found;
 }
 
-void add_tensor(FlatState& flat, const std::string& name, const at::Tensor& tensor) {
+void add_tensor(FlatState& flat, const std::string& name, const at::Tensor& tensor, bool changes_in_forward = false) {
   flat.keep_alive.push_back(tensor.detach().contiguous());
   const at::Tensor& kept = flat.keep_alive.back();
   flat.tensors.push_back({.name = name,
@@ -77,7 +90,8 @@ void add_tensor(FlatState& flat, const std::string& name, const at::Tensor& tens
                           .global_shape = kept.sizes().vec(),
                           .first_element = 0,
                           .elements = kept.numel(),
-                          .data = static_cast<const std::byte*>(kept.const_data_ptr())});
+                          .data = static_cast<const std::byte*>(kept.const_data_ptr()),
+                          .changes_in_forward = changes_in_forward});
 }
 
 [[noreturn]] void refuse(const Checkpoint& checkpoint, const std::string& name, const std::string& why) {
@@ -105,7 +119,7 @@ void check_module_tensor(const Checkpoint& checkpoint, const std::string& name, 
 }
 
 // Every stored tensor must have an owner in the program: one that is passed over would be lost silently.
-void check_all_owned(const Checkpoint& checkpoint, const std::map<std::string, at::Tensor>& modules,
+void check_all_owned(const Checkpoint& checkpoint, const NamedTensors& modules,
                      const std::vector<OptimizedParameter>& optimized) {
   std::set<std::string> folders;
   for (const OptimizedParameter& parameter : optimized) folders.insert(parameter.folder);
@@ -135,7 +149,8 @@ std::string blob_of(const Checkpoint& checkpoint, const std::string& name) {
 
 FlatState flatten(const TrainState& state) {
   FlatState flat;
-  for (const auto& [name, tensor] : module_tensors(state, true)) add_tensor(flat, name, tensor);
+  for (const auto& [name, tensor] : module_parameters(state)) add_tensor(flat, name, tensor);
+  for (const auto& [name, tensor] : module_buffers(state)) add_tensor(flat, name, tensor, true);
   for (const auto& [optimizer, folder, tensor] : optimized_parameters(state)) {
     for (const OptimizerSlot& slot : optimizer_slots(*optimizer, tensor))
       add_tensor(flat, folder + "/" + slot.name, slot.value);
@@ -147,7 +162,7 @@ FlatState flatten(const TrainState& state) {
 
 void restore(TrainState& state, const Checkpoint& checkpoint, bool with_groups) {
   const at::NoGradGuard no_grad;
-  const auto modules = module_tensors(state, true);
+  const auto modules = module_tensors(state);
   const auto optimized = optimized_parameters(state);
   for (const auto& [name, tensor] : modules) check_module_tensor(checkpoint, name, tensor);
   check_all_owned(checkpoint, modules, optimized);
@@ -166,7 +181,7 @@ void restore(TrainState& state, const Checkpoint& checkpoint, bool with_groups) 
 std::string parameters_sha256(const TrainState& state) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
-  for (const auto& [name, tensor] : module_tensors(state, false)) {
+  for (const auto& [name, tensor] : module_parameters(state)) {
     const at::Tensor bytes = tensor.detach().contiguous();
     EVP_DigestUpdate(context.get(), bytes.const_data_ptr(), bytes.nbytes());
   }

@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 class StepLoop::Impl {
  public:
   Impl(Runtime& given, TrainState& train_state, std::int64_t epoch_steps)
-      : runtime(given), rt(given.impl()), state(train_state), steps_per_epoch(epoch_steps) {}
+      : rt(given.impl()), state(train_state), checkpoints(given, train_state), steps_per_epoch(epoch_steps) {}
 
   void seed_outside() const { at::manual_seed(micro_batch_seed(rt.options.seed, step, rt.micro_batches)); }
   [[nodiscard]] std::int64_t total_steps() const;
@@ -32,9 +32,9 @@ class StepLoop::Impl {
   void show_progress();
   void check_ranks_agree(const std::string& digest);
 
-  Runtime& runtime;
   Runtime::Impl& rt;
   TrainState& state;
+  Checkpointing checkpoints;
   std::int64_t steps_per_epoch;
   std::int64_t step = 0;
   std::int64_t first_step = 0;  // the one that this start resumed at
@@ -45,6 +45,7 @@ class StepLoop::Impl {
   std::unique_ptr<monitor::MetricsFile> metrics_file;  // rank 0 of a run with a folder
   bool micro_batches_done = true;
   bool stop = false;
+  std::map<std::string, double> latest;  // metrics, the newest value of each
   double last_loss = std::numeric_limits<double>::quiet_NaN();
   double samples_per_second = 0;
   std::int64_t samples_since_log = 0;
@@ -77,9 +78,8 @@ void StepLoop::Impl::share_findings() {
 void StepLoop::Impl::save() {
   if (!rt.folder || saved_step == step) return;
   const auto began = Clock::now();
-  rt.progress.pause();
-  save_checkpoint(runtime, state, step);
-  rt.progress.resume();
+  for (const auto& [name, value] : rt.results) latest[name] = value;
+  checkpoints.save(step, latest);
   last_log += Clock::now() - began;  // saving is not training time
   saved_step = step;
 }
@@ -90,6 +90,7 @@ void StepLoop::Impl::write_metrics() {
   if (samples_since_log > 0) samples_per_second = static_cast<double>(samples_since_log) / seconds;
   samples_since_log = 0;
   last_log = Clock::now();
+  for (const auto& [name, value] : means) latest[name] = value;
   if (!rt.is_root()) return;
   monitor::Metrics line{.step = step, .values = {{"epoch", static_cast<double>(epoch)}}};
   for (auto& [name, value] : means) {
@@ -138,7 +139,7 @@ StepLoop::StepLoop(Runtime& runtime, TrainState& state, std::int64_t steps_per_e
          .fix =
              fmt::format("start a new run with train.micro_batches={}, or use a DataLoader", rt.world.world_size())});
   }
-  impl_->step = impl_->first_step = start_or_resume(runtime, state);
+  impl_->step = impl_->first_step = impl_->checkpoints.start_or_resume();
   if (impl_->step > 0) impl_->saved_step = impl_->step;
   if (rt.folder && rt.is_root()) {
     impl_->metrics_file = std::make_unique<monitor::MetricsFile>(rt.folder->metrics(), impl_->step);
@@ -194,6 +195,7 @@ void StepLoop::end_micro_batch() {
 void StepLoop::finish_micro_batches() {
   Impl& impl = *impl_;
   for (StepParticipant* participant : impl.rt.participants) impl.stop = participant->finish() || impl.stop;
+  impl.checkpoints.wait_until_staged();  // the optimizer comes next
   if (impl.rt.participants.empty()) impl.stop = !all_have_more(!impl.rt.stop_requested());
   impl.micro_batches_done = true;
   impl.seed_outside();
@@ -216,7 +218,9 @@ void StepLoop::end_step() {
   if (logs || saves) impl.share_findings();
   if (logs) impl.write_metrics();
   impl.show_progress();
+  impl.checkpoints.advance();
   if (saves) impl.save();
+  if (impl.stop) impl.checkpoints.finish();
   if (impl.stop && impl.rt.listens_to_signals) {
     impl.rt.progress.clear();
     throw Stopped({.what = fmt::format("stopped on request after step {}", impl.step),
@@ -235,6 +239,7 @@ void StepLoop::finish() {
   }
   impl.share_findings();
   impl.save();
+  impl.checkpoints.finish();
   impl.rt.final_step = impl.step;
   impl.rt.parameters_sha256 = parameters_sha256(impl.state);
   impl.check_ranks_agree(impl.rt.parameters_sha256);

@@ -58,5 +58,15 @@ TEST(Crc32c, pieces_give_what_the_whole_gives) {
   }
 }
 
+TEST(Crc32c, joined_is_that_of_both_messages_whatever_their_lengths) {
+  const auto message = random_bytes(70'000);
+  const std::span<const std::byte> all(message);
+  for (const std::size_t second : {0U, 1U, 2U, 7U, 64U, 4097U, 65'536U, 70'000U}) {
+    const auto head = all.first(all.size() - second);
+    const auto tail = all.last(second);
+    EXPECT_EQ(crc32c_joined(crc32c(head), crc32c(tail), second), crc32c(all)) << second;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

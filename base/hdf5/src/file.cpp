@@ -10,48 +10,14 @@
 
 #include "lockstep/base/error.hpp"
 #include "object.hpp"
+#include "properties.hpp"
 #include "types.hpp"
 
 namespace lockstep::hdf5 {
 namespace {
 
-constexpr hsize_t kAlignFrom = 65536;  // a smaller object would waste most of a page
-constexpr hsize_t kAlignment = 4096;   // what O_DIRECT asks for
-constexpr hsize_t kMetadataBlock = hsize_t{1} << 20;
-
 std::string subject_of(const std::filesystem::path& file, const std::string& object) {
   return fmt::format("{}:{}", file.string(), object);
-}
-
-Handle access_properties(const std::string& subject) {
-  Handle list(check(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", subject), &H5Pclose);
-  check(H5Pset_libver_bounds(list.get(), H5F_LIBVER_V18, H5F_LIBVER_V110), "H5Pset_libver_bounds", subject);
-  check(H5Pset_alignment(list.get(), kAlignFrom, kAlignment), "H5Pset_alignment", subject);
-  check(H5Pset_meta_block_size(list.get(), kMetadataBlock), "H5Pset_meta_block_size", subject);
-  check(H5Pset_file_locking(list.get(), false, true), "H5Pset_file_locking", subject);
-  return list;
-}
-
-Handle link_properties(const std::string& subject) {
-  Handle list(check(H5Pcreate(H5P_LINK_CREATE), "H5Pcreate", subject), &H5Pclose);
-  check(H5Pset_create_intermediate_group(list.get(), 1), "H5Pset_create_intermediate_group", subject);
-  check(H5Pset_char_encoding(list.get(), H5T_CSET_UTF8), "H5Pset_char_encoding", subject);
-  return list;
-}
-
-Handle dataset_properties(const std::string& subject) {
-  Handle list(check(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate", subject), &H5Pclose);
-  check(H5Pset_layout(list.get(), H5D_CONTIGUOUS), "H5Pset_layout", subject);
-  check(H5Pset_alloc_time(list.get(), H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time", subject);
-  check(H5Pset_fill_time(list.get(), H5D_FILL_TIME_NEVER), "H5Pset_fill_time", subject);
-  check(H5Pset_obj_track_times(list.get(), false), "H5Pset_obj_track_times", subject);  // the same data, the same bytes
-  return list;
-}
-
-Handle creation_properties(const std::string& subject) {
-  Handle list(check(H5Pcreate(H5P_FILE_CREATE), "H5Pcreate", subject), &H5Pclose);
-  check(H5Pset_obj_track_times(list.get(), false), "H5Pset_obj_track_times", subject);  // of the root group
-  return list;
 }
 
 std::uint64_t bytes_of(DType dtype, std::span<const std::int64_t> shape) {
@@ -129,8 +95,8 @@ File::File(Handle handle, std::filesystem::path path) : file_(std::move(handle))
 
 File File::create(const std::filesystem::path& path) {
   const auto held = lock();
-  const auto creation = creation_properties(path.string());
-  const auto access = access_properties(path.string());
+  const auto creation = file_properties(path.string());
+  const auto access = access_properties({}, path.string());
   return File(
       Handle(check(H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), "H5Fcreate", path.string()),
              &H5Fclose),
@@ -139,7 +105,7 @@ File File::create(const std::filesystem::path& path) {
 
 File File::open(const std::filesystem::path& path) {
   const auto held = lock();
-  const auto access = access_properties(path.string());
+  const auto access = access_properties({}, path.string());
   return File(Handle(check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), "H5Fopen", path.string()), &H5Fclose),
               path);
 }
@@ -147,7 +113,7 @@ File File::open(const std::filesystem::path& path) {
 File File::open_image(std::span<const std::byte> bytes, const std::string& name) {
   constexpr std::size_t kGrowth = 65536;  // of a file that is written, which this is not
   const auto held = lock();
-  const auto access = access_properties(name);
+  const auto access = access_properties({}, name);
   check(H5Pset_fapl_core(access.get(), kGrowth, false), "H5Pset_fapl_core", name);
   // HDF5 asks for a pointer to what it only copies.
   check(H5Pset_file_image(access.get(), const_cast<std::byte*>(bytes.data()), bytes.size()), "H5Pset_file_image", name);
@@ -165,7 +131,7 @@ void File::create_dataset(const std::string& path, DType dtype, std::span<const 
       &H5Sclose);
   const auto type = type_of(dtype);
   const auto links = link_properties(subject);
-  const auto properties = dataset_properties(subject);
+  const auto properties = contiguous_properties(subject);
   const Handle dataset(
       check(H5Dcreate2(file_.get(), path.c_str(), type.get(), space.get(), links.get(), properties.get(), H5P_DEFAULT),
             "H5Dcreate2", subject),

@@ -12,6 +12,10 @@
 
 namespace lockstep {
 
+// What direct I/O aligns to, on any disk there is.
+inline constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t whole_pages(std::size_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
+
 // Page-aligned memory that is kept, with its pages, from save to save.
 class StagingMemory {
  public:
@@ -60,17 +64,18 @@ class FileWriter {
   FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
-  ~FileWriter();  // waits for the file at work; lets go of a thread that does not come back from the disk
+  ~FileWriter();  // gives up the file at work; lets go of a thread that does not come back from the disk
 
   void start(WriteJob job);                  // none may be at work
   void wait_until_copied();                  // `copies` and `compared` were read; at once if none is at work
   [[nodiscard]] bool done() const noexcept;  // take() would not wait
-  [[nodiscard]] std::uint64_t bytes_done() const noexcept;  // of the file at work, for progress; moves while disks do
+  [[nodiscard]] std::uint64_t bytes_done()
+      const noexcept;  // written and read back, of the file at work: moves while disks do
   WrittenFile take();  // waits. Throws IoError with the path, the failed call and errno's text
 
  private:
   struct Impl;
-  std::shared_ptr<Impl> impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace lockstep

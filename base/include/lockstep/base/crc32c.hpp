@@ -12,6 +12,10 @@ namespace lockstep {
 // it; the bits are the same without.
 [[nodiscard]] std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t previous = 0) noexcept;
 
+// The CRC-32C of two messages one behind the other, from theirs. Some 50 ns if the second's length is a power of two.
+[[nodiscard]] std::uint32_t crc32c_joined(std::uint32_t first, std::uint32_t second,
+                                          std::uint64_t second_bytes) noexcept;
+
 // The table-driven reference that defines the bits.
 [[nodiscard]] std::uint32_t crc32c_reference(std::span<const std::byte> bytes, std::uint32_t previous = 0) noexcept;
 

@@ -19,6 +19,13 @@ struct RuntimeOptions {
   int micro_batches = 0;                      // M; 0: that of the run folder, else the world size of this first launch
   std::int64_t bucket_bytes = 25 << 20;       // of gradients reduced together; the first bucket holds at most 1 MiB
   std::int64_t checkpoint_every_steps = 200;  // 0: only at the end and on request
+  bool checkpoint_overlap = false;            // copy the state during the next forward and backward pass
+  int checkpoint_keep_last = 0;               // these five: RetentionPolicy; 0: all stay
+  std::int64_t checkpoint_keep_every = 0;
+  int checkpoint_keep_best = 0;
+  std::string checkpoint_metric = "loss";
+  std::string checkpoint_best = "min";  // or max
+  std::int64_t checkpoint_quota_bytes = 0;
   std::int64_t log_every_steps = 10;
   std::string comm_backend = "auto";  // started by a launcher: see Session::world; else local
   double timeout_seconds = 120;       // of every collective

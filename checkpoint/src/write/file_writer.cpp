@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "write/file_writer.hpp"
+
+#include <linux/ioprio.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cassert>
+#include <csignal>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "lockstep/base/error.hpp"
+#include "write/file_work.hpp"
+
+namespace lockstep {
+namespace {
+
+// For this thread and those that it starts. Failures do not matter: then it competes with training on equal terms.
+void become_background_thread() {
+  ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
+  const long thread = ::syscall(SYS_gettid);
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread), 19);
+  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
+  // A file past the shell's limit is an error of this checkpoint, not the end of the process.
+  sigset_t file_too_large;
+  ::sigemptyset(&file_too_large);
+  ::sigaddset(&file_too_large, SIGXFSZ);
+  ::pthread_sigmask(SIG_BLOCK, &file_too_large, nullptr);
+}
+
+}  // namespace
+
+struct FileWriter::Impl {
+  // Shared with the thread, which may be left behind.
+  std::shared_ptr<StagingMemory> buffer = std::make_shared<StagingMemory>();
+  std::shared_ptr<FileWork> work{};  // none: nothing is at work
+  std::thread thread{};
+};
+
+FileWriter::FileWriter() : impl_(std::make_unique<Impl>()) {}
+
+FileWriter::~FileWriter() {
+  if (!impl_->work) return;
+  if (impl_->work->give_up()) {
+    impl_->thread.join();
+  } else {
+    impl_->thread.detach();
+  }
+}
+
+void FileWriter::start(WriteJob job) {
+  assert(!impl_->work);
+  auto work = std::make_shared<FileWork>(std::move(job), impl_->buffer);
+  try {
+    impl_->thread = std::thread([work] {
+      become_background_thread();
+      work->run();
+    });
+  } catch (const std::system_error& error) {
+    throw IoError({.what = "start a thread to write a checkpoint",
+                   .why = error.what(),
+                   .fix = "raise the limit on this user's processes (ulimit -u)"});
+  }
+  impl_->work = std::move(work);
+}
+
+void FileWriter::wait_until_copied() {
+  if (impl_->work) impl_->work->wait_until_copied();
+}
+
+bool FileWriter::done() const noexcept { return impl_->work && impl_->work->done(); }
+
+std::uint64_t FileWriter::bytes_done() const noexcept { return impl_->work ? impl_->work->bytes_done() : 0; }
+
+WrittenFile FileWriter::take() {
+  assert(impl_->work);
+  impl_->thread.join();
+  return std::exchange(impl_->work, nullptr)->result();
+}
+
+}  // namespace lockstep
