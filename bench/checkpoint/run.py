@@ -70,8 +70,8 @@ def main():
                 for one in commands(part, str(data), sizes)]
     try:
         rounds.add(options.folder, options.rounds,
-                   [(f"{' '.join(command[-4:])}, {ranks} ranks", functools.partial(run_ranks, command, ranks, TIMEOUT))
-                    for command, ranks in everyone])
+                   [(f"{' '.join(word for word in command if '/' not in word)}, {ranks} ranks",
+                     functools.partial(run_ranks, command, ranks, TIMEOUT)) for command, ranks in everyone])
     finally:
         shutil.rmtree(data, ignore_errors=True)
 
