@@ -11,7 +11,7 @@ compile=(clang++ -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined 
 libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto libcurl libjpeg libpng zlib fmt))
 
 # What opens data sets.
-sources=("$root"/base/src/{crc32c,dtype,environment,error,file}.cpp "$root"/base/hdf5/src/*.cpp
+sources=("$root"/base/src/{crc32c,dtype,environment,error,file,mapped_file}.cpp "$root"/base/hdf5/src/*.cpp
   "$root"/dataloader/src/{formats,pack,store,store/remote}/*.cpp "$root"/dataloader/src/decode/convert.cpp)
 rm -f "$build"/objects.a
 # ccache knows which objects a changed header makes stale.

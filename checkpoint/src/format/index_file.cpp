@@ -87,10 +87,8 @@ std::vector<hdf5::Mapping> mappings_of(const TensorRecord& tensor, const std::ve
 
 std::vector<std::byte> index_file(const Manifest& manifest) {
   hdf5::MemoryFile file;
-  for (const auto* records : {&manifest.tensors, &manifest.blobs}) {
-    for (const TensorRecord& record : *records) {
-      file.add_virtual(record.name, record.dtype, record.shape, mappings_of(record, manifest.files));
-    }
+  for (const TensorRecord& record : manifest.tensors) {
+    file.add_virtual(record.name, record.dtype, record.shape, mappings_of(record, manifest.files));
   }
   file.close();
   std::vector<std::byte> bytes(file.bytes());

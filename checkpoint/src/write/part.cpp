@@ -97,42 +97,21 @@ std::span<std::byte> prepare_image(const Part& part, StagingMemory& memory) {
 std::vector<PieceSource> sources(const WritePlan& plan, std::span<const Part::Piece> pieces,
                                  const CheckpointContents& contents) {
   const std::vector<const TensorSlice*> slices = sorted_slices(contents);
-  std::vector<PieceSource> runs;
-  runs.reserve(pieces.size());
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const WritePlan::Tensor& tensor = plan.tensors[pieces[i].tensor];
-    const WritePlan::Piece& piece = tensor.pieces[pieces[i].piece];
-    const std::size_t element_bytes = size_of(tensor.dtype);
+  std::vector<PieceSource> result;
+  result.reserve(pieces.size());
+  for (const auto& [t, p, offset, bytes] : pieces) {
+    const WritePlan::Tensor& tensor = plan.tensors[t];
+    const std::int64_t first = tensor.pieces[p].first_element;
     // The first slice that ends behind the piece's first element.
-    auto slice = std::ranges::partition_point(slices, [&](const TensorSlice* s) {
+    const auto slice = std::ranges::partition_point(slices, [&](const TensorSlice* s) {
       const int names = s->name.compare(tensor.name);
-      return names != 0 ? names < 0 : s->first_element + s->elements <= piece.first_element;
+      return names != 0 ? names < 0 : s->first_element + s->elements <= first;
     });
-    for (std::int64_t done = 0; done < piece.elements; ++slice) {
-      assert(slice != slices.end() && (*slice)->name == tensor.name);
-      const std::int64_t skipped = piece.first_element + done - (*slice)->first_element;
-      assert(skipped >= 0);
-      const std::int64_t elements = std::min((*slice)->elements - skipped, piece.elements - done);
-      runs.push_back({.piece = i,
-                      .offset = static_cast<std::uint64_t>(done) * element_bytes,
-                      .bytes = {(*slice)->data + static_cast<std::size_t>(skipped) * element_bytes,
-                                static_cast<std::size_t>(elements) * element_bytes},
-                      .changes_in_forward = (*slice)->changes_in_forward});
-      done += elements;
-    }
+    assert(slice != slices.end() && (*slice)->name == tensor.name && (*slice)->first_element <= first);
+    const auto skipped = static_cast<std::size_t>(first - (*slice)->first_element) * size_of(tensor.dtype);
+    result.push_back({{(*slice)->data + skipped, bytes}, (*slice)->changes_in_forward});
   }
-  return runs;
-}
-
-std::vector<std::uint32_t> piece_crcs(std::span<const Part::Piece> pieces, std::span<const PieceSource> runs,
-                                      std::span<const std::uint32_t> run_crcs) {
-  assert(runs.size() == run_crcs.size());
-  std::vector<std::uint32_t> crcs(pieces.size());
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    std::uint32_t& crc = crcs[runs[i].piece];
-    crc = crc32c_joined(crc, run_crcs[i], runs[i].bytes.size());
-  }
-  return crcs;
+  return result;
 }
 
 }  // namespace lockstep

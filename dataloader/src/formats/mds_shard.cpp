@@ -17,7 +17,7 @@
 
 #include "json_number.hpp"
 #include "lockstep/base/file.hpp"
-#include "store/mapped_file.hpp"
+#include "lockstep/base/mapped_file.hpp"
 
 namespace lockstep {
 namespace {

@@ -15,11 +15,11 @@
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
+#include "lockstep/base/mapped_file.hpp"
 #include "lockstep/base/split.hpp"
 #include "lockstep/hdf5/file.hpp"
 #include "pack/new_folder.hpp"
 #include "pack/shard_stream.hpp"
-#include "store/mapped_file.hpp"
 
 namespace lockstep {
 namespace {

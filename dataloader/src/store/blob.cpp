@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "lockstep/base/error.hpp"
+#include "lockstep/base/mapped_file.hpp"
 #include "store/blob_name.hpp"
-#include "store/mapped_file.hpp"
 #include "store/remote/remote_store.hpp"
 
 namespace lockstep {

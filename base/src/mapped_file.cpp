@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/mapped_file.hpp"
+#include "lockstep/base/mapped_file.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
