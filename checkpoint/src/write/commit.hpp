@@ -10,15 +10,20 @@
 
 namespace lockstep {
 
-// The steps of the commit protocol that one rank does for all (docs/checkpoint_format.md). All throw IoError.
+// The steps of the commit protocol that one rank does for all (docs/checkpoint_format.md). All throw IoError, and
+// CheckpointError from a checkpoint that exists.
+
+// Whether `path` is a checkpoint of `step` that verifies. Throws CannotLook.
+[[nodiscard]] bool holds_good_checkpoint(const std::filesystem::path& path, std::int64_t step);
 
 // Makes folder/step-N.tmp-<pid>-<random>, mode 0700, and `folder` if need be; durable. Returns its path.
 [[nodiscard]] std::filesystem::path make_unfinished_folder(const std::filesystem::path& folder, std::int64_t step);
 
 // `manifest` has all but index.h5, whose files are durable in `unfinished`. Looks at their sizes there (a folder that
 // is not shared is seen here), writes index.h5 and MANIFEST, fsyncs them and the folder, renames it to its step, fsyncs
-// the parent: this is the commit. A damaged or unfinished checkpoint of that step is set aside first. Then LATEST, a
-// hint. Returns the final path; what went wrong after the commit goes to `warnings`.
+// the parent: this is the commit. Then LATEST, a hint. Where a checkpoint of that step exists, it is kept and the new
+// one discarded if it is good, else it is set aside. Returns the final path; that, and what went wrong after the
+// commit, goes to `warnings`.
 std::filesystem::path commit(const std::filesystem::path& unfinished, Manifest manifest,
                              std::vector<std::string>& warnings);
 

@@ -30,6 +30,15 @@ std::size_t count_of(std::size_t bytes, std::size_t each) { return (bytes + each
 
 }  // namespace
 
+std::vector<std::uint32_t> block_crcs(std::span<const std::byte> bytes) {
+  std::vector<std::uint32_t> crcs;
+  crcs.reserve(count_of(bytes.size(), kBlockBytes));
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min<std::size_t>(kBlockBytes, bytes.size()))) {
+    crcs.push_back(crc32c(bytes.first(std::min<std::size_t>(kBlockBytes, bytes.size()))));
+  }
+  return crcs;
+}
+
 // While one lives, give_up() waits; none can begin after it.
 class FileWork::MemoryUse {
  public:
@@ -168,11 +177,8 @@ void FileWork::write_image(OutputFile& file) {
 void FileWork::take_crcs_of_blocks(std::size_t first, std::size_t bytes) {
   const MemoryUse memory(*this);
   if (!memory) return;
-  const auto piece = job_.image.subspan(first, bytes);
-  for (std::size_t at = 0; at < bytes; at += kBlockBytes) {
-    written_.file.block_crcs[(first + at) / kBlockBytes] =
-        crc32c(piece.subspan(at, std::min<std::size_t>(kBlockBytes, bytes - at)));
-  }
+  std::ranges::copy(block_crcs(job_.image.subspan(first, bytes)),
+                    written_.file.block_crcs.begin() + static_cast<std::ptrdiff_t>(first / kBlockBytes));
 }
 
 void FileWork::take_crcs_of_pieces() {

@@ -15,6 +15,9 @@
 
 namespace lockstep {
 
+// CRC-32Cs of its blocks of kBlockBytes, the last of which may be shorter.
+[[nodiscard]] std::vector<std::uint32_t> block_crcs(std::span<const std::byte> bytes);
+
 // One file on its way to the disk; shared by the threads that bring it there and the one that waits for them.
 class FileWork {
  public:

@@ -2,15 +2,13 @@
 #include "write/output_file.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
-#include "lockstep/base/error.hpp"
 #include "write/file_writer.hpp"
+#include "write/small_file.hpp"
 
 namespace lockstep {
 namespace {
@@ -30,18 +28,13 @@ bool is_unsupported(int code) { return code == EOPNOTSUPP || code == ENOSYS || c
 OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
   constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   descriptor_ = FileDescriptor(without_interruption([&] { return ::open(path_.c_str(), kFlags, 0600); }));
-  if (!descriptor_) fail("open", errno);
+  if (!descriptor_) throw_errno("open", path_);
   // Not in open(): there, a file system without direct I/O fails and leaves a file behind.
   direct_ = ::fcntl(descriptor_.get(), F_SETFL, O_DIRECT) == 0;
 }
 
-void OutputFile::fail(const char* call, int code) const {
-  throw IoError({.what = fmt::format("{} {}", call, path_.string()),
-                 .why = fmt::format("{} (errno {})", std::system_category().message(code), code)});
-}
-
 void OutputFile::use_page_cache() {
-  if (::fcntl(descriptor_.get(), F_SETFL, 0) != 0) fail("fcntl", errno);
+  if (::fcntl(descriptor_.get(), F_SETFL, 0) != 0) throw_errno("fcntl", path_);
   direct_ = false;
 }
 
@@ -49,7 +42,7 @@ void OutputFile::allocate(std::uint64_t bytes) {
   if (bytes == 0) return;
   const auto size = static_cast<off_t>(bytes);
   if (without_interruption([&] { return ::fallocate(descriptor_.get(), 0, 0, size); }) == 0) return;
-  if (!is_unsupported(errno)) fail("fallocate", errno);
+  if (!is_unsupported(errno)) throw_errno("fallocate", path_);
 }
 
 void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -63,8 +56,8 @@ void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
       use_page_cache();  // a disk with larger blocks, say
       continue;
     }
-    if (count < 0) fail("pwrite", errno);
-    if (count == 0) fail("pwrite", ENOSPC);
+    if (count < 0) throw_errno("pwrite", path_);
+    if (count == 0) throw_errno("pwrite", path_, ENOSPC);
     if (count % static_cast<ssize_t>(kPageBytes) != 0) use_page_cache();  // it goes on within a page
     bytes = bytes.subspan(static_cast<std::size_t>(count));
     at += count;
@@ -73,14 +66,14 @@ void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   // Now and not all in fsync, so that progress is that of the disk, and few pages are dirty at a time.
   constexpr unsigned kWriteOut = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   if (::sync_file_range(descriptor_.get(), first, all, kWriteOut) != 0 && !is_unsupported(errno)) {
-    fail("sync_file_range", errno);
+    throw_errno("sync_file_range", path_);
   }
 }
 
 void OutputFile::finish(std::uint64_t bytes) {
   const auto size = static_cast<off_t>(bytes);
-  if (without_interruption([&] { return ::ftruncate(descriptor_.get(), size); }) != 0) fail("ftruncate", errno);
-  if (::fsync(descriptor_.get()) != 0) fail("fsync", errno);
+  if (without_interruption([&] { return ::ftruncate(descriptor_.get(), size); }) != 0) throw_errno("ftruncate", path_);
+  if (::fsync(descriptor_.get()) != 0) throw_errno("fsync", path_);
   // Training data needs the page cache more, and what is read back shall come from the disk.
   if (!direct_) ::posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED);
 }
@@ -96,8 +89,8 @@ void OutputFile::read(std::uint64_t offset, std::span<std::byte> buffer, std::si
       use_page_cache();
       continue;
     }
-    if (count < 0) fail("pread", errno);
-    if (count == 0) fail("pread", EIO);  // shorter than what was written
+    if (count < 0) throw_errno("pread", path_);
+    if (count == 0) throw_errno("pread", path_, EIO);  // shorter than what was written
     got += static_cast<std::size_t>(count);
     if (got < bytes && count % static_cast<ssize_t>(kPageBytes) != 0) use_page_cache();
   }

@@ -28,7 +28,6 @@ class OutputFile {
   void read(std::uint64_t offset, std::span<std::byte> buffer, std::size_t bytes);
 
  private:
-  [[noreturn]] void fail(const char* call, int code) const;
   void use_page_cache();
 
   std::filesystem::path path_;

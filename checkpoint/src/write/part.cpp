@@ -8,8 +8,6 @@
 #include <numeric>
 #include <string>
 
-#include "lockstep/base/crc32c.hpp"
-
 namespace lockstep {
 namespace {
 
@@ -99,17 +97,18 @@ std::vector<PieceSource> sources(const WritePlan& plan, std::span<const Part::Pi
   const std::vector<const TensorSlice*> slices = sorted_slices(contents);
   std::vector<PieceSource> result;
   result.reserve(pieces.size());
-  for (const auto& [t, p, offset, bytes] : pieces) {
-    const WritePlan::Tensor& tensor = plan.tensors[t];
-    const std::int64_t first = tensor.pieces[p].first_element;
+  for (const Part::Piece& wanted : pieces) {
+    const WritePlan::Tensor& tensor = plan.tensors[wanted.tensor];
+    const std::int64_t first = tensor.pieces[wanted.piece].first_element;
     // The first slice that ends behind the piece's first element.
-    const auto slice = std::ranges::partition_point(slices, [&](const TensorSlice* s) {
-      const int names = s->name.compare(tensor.name);
-      return names != 0 ? names < 0 : s->first_element + s->elements <= first;
+    const auto found = std::ranges::partition_point(slices, [&](const TensorSlice* slice) {
+      const int names = slice->name.compare(tensor.name);
+      return names != 0 ? names < 0 : slice->first_element + slice->elements <= first;
     });
-    assert(slice != slices.end() && (*slice)->name == tensor.name && (*slice)->first_element <= first);
-    const auto skipped = static_cast<std::size_t>(first - (*slice)->first_element) * size_of(tensor.dtype);
-    result.push_back({{(*slice)->data + skipped, bytes}, (*slice)->changes_in_forward});
+    assert(found != slices.end() && (*found)->name == tensor.name && (*found)->first_element <= first);
+    const TensorSlice& slice = **found;
+    const auto skipped = static_cast<std::size_t>(first - slice.first_element) * size_of(tensor.dtype);
+    result.push_back({{slice.data + skipped, wanted.bytes}, slice.changes_in_forward});
   }
   return result;
 }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "write/commit.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <random>
+#include <utility>
+
+#include "failure.hpp"
+#include "format/part_layout.hpp"
+#include "format/step_folder.hpp"
+#include "lockstep/base/error.hpp"
+#include "lockstep/base/file.hpp"
+#include "lockstep/checkpoint/reader.hpp"
+#include "write/file_work.hpp"
+#include "write/small_file.hpp"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kLatestName = "LATEST";
+
+// A rank that wrote into a folder of the same name on another host has left nothing here.
+void check_files(const fs::path& folder, const Manifest& manifest) {
+  for (const FileRecord& file : manifest.files) {
+    const fs::path path = folder / file.name;
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) throw_errno("look at", path);
+    if (S_ISREG(status.st_mode) && static_cast<std::uint64_t>(status.st_size) == file.bytes) continue;
+    throw IoError({.what = fmt::format("look at {}", path.string()),
+                   .why = fmt::format("it has {} bytes here, and its writer wrote {}", status.st_size, file.bytes),
+                   .fix = "use a folder that all hosts share"});
+  }
+}
+
+void add_index(const fs::path& folder, Manifest& manifest) {
+  const std::vector<std::byte> index = index_file(manifest);
+  write_new_file(folder / kIndexName, index);
+  manifest.files.push_back({.name = kIndexName, .bytes = index.size(), .block_crcs = block_crcs(index)});
+}
+
+void write_latest(const fs::path& folder, const std::string& name) {
+  const std::string line = name + '\n';
+  const fs::path unfinished = folder / fmt::format("{}.tmp", kLatestName);
+  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) throw_errno("unlink", unfinished);
+  write_new_file(unfinished, std::as_bytes(std::span(line)));
+  if (::rename(unfinished.c_str(), (folder / kLatestName).c_str()) != 0) throw_errno("rename", unfinished);
+  fsync_path(folder);
+}
+
+}  // namespace
+
+bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
+  if (!fs::exists(fs::symlink_status(path))) return false;
+  try {
+    const Checkpoint checkpoint = Checkpoint::open(path);
+    checkpoint.verify();
+    return checkpoint.step() == step;
+  } catch (const CannotLook&) {
+    throw;
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
+fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
+  make_folders(folder);
+  const fs::path path =
+      folder / fmt::format("{}{}{}-{:08x}", step_name(step), kUnfinishedMark, ::getpid(), std::random_device{}());
+  if (::mkdir(path.c_str(), 0700) != 0) throw_errno("mkdir", path);
+  fsync_path(folder);
+  return path;
+}
+
+fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::string>& warnings) {
+  const fs::path folder = unfinished.parent_path();
+  const std::string name = step_name(manifest.step);
+  const fs::path path = folder / name;
+  check_files(unfinished, manifest);
+  add_index(unfinished, manifest);
+  // Last, because a folder with a manifest claims to be complete.
+  const std::string text = print_manifest(manifest);
+  write_new_file(unfinished / kManifestName, std::as_bytes(std::span(text)));
+  fsync_path(unfinished);
+  if (holds_good_checkpoint(path, manifest.step)) {
+    discard(unfinished);
+    warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
+    return path;
+  }
+  if (fs::exists(fs::symlink_status(path))) {
+    warnings.push_back(fmt::format("{} was damaged: it is now {}", path.string(), set_aside(path).string()));
+  }
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
+  fsync_path(folder);
+  try {
+    write_latest(folder, name);
+  } catch (const IoError& error) {
+    warnings.emplace_back(error.what());
+  }
+  return path;
+}
+
+void discard(const fs::path& unfinished) noexcept {
+  try {
+    fs::remove_all(unfinished);
+  } catch (const std::exception&) {  // remove_unfinished_checkpoints() will
+  }
+}
+
+}  // namespace lockstep
