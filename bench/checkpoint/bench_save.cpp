@@ -18,7 +18,7 @@ const std::map<std::string, void (*)(const bench::Bench&)> kCases = {
 };
 
 int measure(const std::string& name, const std::filesystem::path& folder, std::size_t bytes, int repeats) {
-  const auto session = lockstep::open_session(std::chrono::seconds(120));
+  const auto session = lockstep::open_session(std::chrono::minutes(10));
   auto world = session->world();
   {
     std::filesystem::create_directories(folder);

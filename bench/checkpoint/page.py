@@ -6,7 +6,7 @@ import pathlib
 from goals import Goal, judge, percent, ratios, table
 from rounds import Rounds, best, spread
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 OURS = "lockstep"
 ASYNC = "DCP async_save"
 CACHED = ASYNC + ", cached staging"
@@ -33,8 +33,12 @@ class Saves(Rounds):
         return self.column(metric, "limits", "limit", 1, place[1])
 
 
+def size_text(size):
+    return f"{size / GIB:.3g} GiB" if size >= 64 * MIB else f"{size / MIB:.3g} MiB"
+
+
 def where_of(ranks, size):
-    return f"{ranks} rank{'s' if ranks > 1 else ''}, {size / GIB:g} GiB"
+    return f"{ranks} rank{'s' if ranks > 1 else ''}, {size_text(size)}"
 
 
 def present(candidates):
@@ -139,7 +143,7 @@ def limit_table(data):
     rows = []
     for place in data.places("limits"):
         columns = [data.column(metric, "limits", "limit", *place) for metric in metrics]
-        rows.append([f"{place[1] / GIB:g} GiB",
+        rows.append([size_text(place[1]),
                      *(spread([place[1] / value if value else None for value in column], 1e-9, 2) for column in columns)])
     return ["## What the machine can do at most", "", "GB/s; writes are durable: new file, fsync of file and folder.", "",
             *table(["", *metrics.values()], rows)]
