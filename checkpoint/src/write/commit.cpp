@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "failure.hpp"
-#include "format/part_layout.hpp"
 #include "format/step_folder.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
@@ -37,10 +36,10 @@ void check_files(const fs::path& folder, const Manifest& manifest) {
   }
 }
 
-void add_index(const fs::path& folder, Manifest& manifest) {
-  const std::vector<std::byte> index = index_file(manifest);
-  write_new_file(folder / kIndexName, index);
-  manifest.files.push_back({.name = kIndexName, .bytes = index.size(), .block_crcs = block_crcs(index)});
+void add_index(const fs::path& folder, Manifest& manifest, KeptIndex& index) {
+  const std::vector<std::byte>& bytes = index.of(manifest);
+  write_new_file(folder / kIndexName, bytes);
+  manifest.files.push_back({.name = kIndexName, .bytes = bytes.size(), .block_crcs = block_crcs(bytes)});
 }
 
 }  // namespace
@@ -77,12 +76,12 @@ fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
   return path;
 }
 
-fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::string>& warnings) {
+fs::path commit(const fs::path& unfinished, Manifest manifest, KeptIndex& index, std::vector<std::string>& warnings) {
   const fs::path folder = unfinished.parent_path();
   const std::string name = step_name(manifest.step);
   const fs::path path = folder / name;
   check_files(unfinished, manifest);
-  add_index(unfinished, manifest);
+  add_index(unfinished, manifest, index);
   // Last, because a folder with a manifest claims to be complete.
   const std::string text = print_manifest(manifest);
   write_new_file(unfinished / kManifestName, std::as_bytes(std::span(text)));
