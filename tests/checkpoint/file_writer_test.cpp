@@ -115,6 +115,15 @@ TEST_F(FileWriterTest, copies_and_compares_before_it_lets_the_sources_change) {
   EXPECT_TRUE(holds(path_, expected));
 }
 
+TEST_F(FileWriterTest, lets_the_caller_help_with_checksums_at_any_time) {
+  const auto bytes = image(30'000'001);
+  const auto source = random_bytes(bytes.size(), 4);
+  writer_.help();
+  writer_.start({.path = path_, .image = bytes, .copies = {{bytes.data(), source.data(), source.size()}}});
+  while (!writer_.done()) writer_.help();
+  EXPECT_EQ(writer_.take().file.block_crcs, crcs_of_blocks(source));
+}
+
 TEST_F(FileWriterTest, counts_what_it_wrote_and_read_back) {
   const auto bytes = image(1'000'000);
   writer_.wait_until_copied();

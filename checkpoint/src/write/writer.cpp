@@ -32,7 +32,6 @@ WrittenFile write_part(const fs::path& path, const CheckpointContents& contents,
   }
   FileWriter writer;
   writer.start(std::move(job));
-  writer.wait_until_copied();  // with this thread's help
   return writer.take();
 }
 
