@@ -111,7 +111,8 @@ class ManifestParser {
         manifest.metrics.emplace_back(name, value.get<double>());
       }
       manifest.block_bytes = number(root, "block_bytes", kLargestBlock);
-      for (const json& object : root.at("files")) add_file(manifest, file(object, manifest.block_bytes));
+      for (const json& object : root.at("files")) manifest.files.push_back(file(object, manifest.block_bytes));
+      check_twins(manifest.files);
     }
     const auto tensor_of = version == 1 ? &ManifestParser::tensor_of_version_1 : &ManifestParser::tensor;
     for (const json& object : root.at("tensors")) add(manifest.tensors, (this->*tensor_of)(object, manifest));
@@ -206,11 +207,12 @@ class ManifestParser {
     return record;
   }
 
-  void add_file(Manifest& manifest, FileRecord record) const {
-    if (std::ranges::find(manifest.files, record.name, &FileRecord::name) != manifest.files.end()) {
-      refuse(fmt::format("the file {} stands twice", record.name));
-    }
-    manifest.files.push_back(std::move(record));
+  void check_twins(const std::vector<FileRecord>& files) const {
+    std::vector<std::string_view> names;
+    for (const FileRecord& file : files) names.emplace_back(file.name);
+    std::ranges::sort(names);
+    const auto twin = std::ranges::adjacent_find(names);
+    if (twin != names.end()) refuse(fmt::format("the file {} stands twice", *twin));
   }
 
   void read_file_of_version_1(Manifest& manifest, const json& files) const {
