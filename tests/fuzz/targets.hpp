@@ -6,7 +6,7 @@
 
 namespace lockstep::fuzz {
 
-// Opens hostile bytes as one kind of file and reads every sample. Only lockstep::Error may come of it, which is caught.
+// Opens hostile bytes as one kind of file and reads all that it holds. Only lockstep::Error may come of it, which is caught.
 struct Target {
   std::string_view name;
   void (*run)(std::string_view bytes);
@@ -19,6 +19,7 @@ void mds_shard(std::string_view bytes);  // of a good index
 void mds_zstd(std::string_view bytes);   // of a good index, which expects the shard that good_mds_shard() is
 void tokens(std::string_view bytes);
 void manifest(std::string_view bytes);  // of a folder of raw files
+void checkpoint_manifest(std::string_view bytes);
 
 inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"tar_index", tar_index},
@@ -26,6 +27,7 @@ inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"mds_shard", mds_shard},
                                      Target{"mds_zstd", mds_zstd},
                                      Target{"tokens", tokens},
-                                     Target{"manifest", manifest}};
+                                     Target{"manifest", manifest},
+                                     Target{"checkpoint_manifest", checkpoint_manifest}};
 
 }  // namespace lockstep::fuzz

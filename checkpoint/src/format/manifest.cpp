@@ -21,6 +21,7 @@ using nlohmann::json;
 
 // Blocks are read whole: the bound keeps a hostile manifest from choosing how much memory that takes.
 constexpr std::uint64_t kLargestBlock = 64 << 20;
+constexpr std::size_t kCrcDigits = 8;
 constexpr std::uint64_t kLargestInt = std::numeric_limits<int>::max();
 constexpr std::uint64_t kLargestInt64 = std::numeric_limits<std::int64_t>::max();
 
@@ -166,8 +167,11 @@ class ManifestParser {
 
   [[nodiscard]] std::uint32_t crc(std::string_view text) const {
     std::uint32_t result = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result, 16);
-    if (error != std::errc{} || hex(result) != text) refuse(fmt::format("\"{}\" is not a CRC-32C", text));
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), last, result, 16);
+    const bool is_ours =
+        text.size() == kCrcDigits && std::ranges::none_of(text, [](char c) { return c >= 'A' && c <= 'F'; });
+    if (error != std::errc{} || end != last || !is_ours) refuse(fmt::format("\"{}\" is not a CRC-32C", text));
     return result;
   }
 
@@ -193,10 +197,10 @@ class ManifestParser {
   [[nodiscard]] FileRecord file(const json& object, std::uint64_t block_bytes) const {
     FileRecord record{.name = object.at("name").get<std::string>(), .bytes = number(object, "bytes", kLargestInt64)};
     const auto& digits = object.at("crc32c").get_ref<const std::string&>();
-    const std::size_t each = hex(0).size();
-    if (digits.size() % each != 0) refuse(fmt::format("the CRCs of {} have {} digits", record.name, digits.size()));
-    for (std::size_t at = 0; at < digits.size(); at += each) {
-      record.block_crcs.push_back(crc(std::string_view(digits).substr(at, each)));
+    if (digits.size() % kCrcDigits != 0)
+      refuse(fmt::format("the CRCs of {} have {} digits", record.name, digits.size()));
+    for (std::size_t at = 0; at < digits.size(); at += kCrcDigits) {
+      record.block_crcs.push_back(crc(std::string_view(digits).substr(at, kCrcDigits)));
     }
     check_file(record, block_bytes);
     return record;

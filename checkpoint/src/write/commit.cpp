@@ -24,8 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kLatestName = "LATEST";
-
 // A rank that wrote into a folder of the same name on another host has left nothing here.
 void check_files(const fs::path& folder, const Manifest& manifest) {
   for (const FileRecord& file : manifest.files) {
@@ -45,19 +43,10 @@ void add_index(const fs::path& folder, Manifest& manifest) {
   manifest.files.push_back({.name = kIndexName, .bytes = index.size(), .block_crcs = block_crcs(index)});
 }
 
-void write_latest(const fs::path& folder, const std::string& name) {
-  const std::string line = name + '\n';
-  const fs::path unfinished = folder / fmt::format("{}.tmp", kLatestName);
-  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) throw_errno("unlink", unfinished);
-  write_new_file(unfinished, std::as_bytes(std::span(line)));
-  if (::rename(unfinished.c_str(), (folder / kLatestName).c_str()) != 0) throw_errno("rename", unfinished);
-  fsync_path(folder);
-}
-
 }  // namespace
 
 bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
-  if (!fs::exists(fs::symlink_status(path))) return false;
+  if (!is_taken(path)) return false;
   try {
     const Checkpoint checkpoint = Checkpoint::open(path);
     checkpoint.verify();
@@ -67,6 +56,11 @@ bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
   } catch (const CheckpointError&) {
     return false;
   }
+}
+
+void write_latest(const fs::path& folder, std::int64_t step) {
+  const std::string line = step_name(step) + '\n';
+  replace_file(folder / kLatestName, std::as_bytes(std::span(line)));
 }
 
 fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
@@ -98,13 +92,13 @@ fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::
     warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
     return path;
   }
-  if (fs::exists(fs::symlink_status(path))) {
+  if (is_taken(path)) {
     warnings.push_back(fmt::format("{} was damaged: it is now {}", path.string(), set_aside(path).string()));
   }
   if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
   fsync_path(folder);
   try {
-    write_latest(folder, name);
+    write_latest(folder, manifest.step);
   } catch (const IoError& error) {
     warnings.emplace_back(error.what());
   }

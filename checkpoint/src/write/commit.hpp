@@ -27,6 +27,10 @@ namespace lockstep {
 std::filesystem::path commit(const std::filesystem::path& unfinished, Manifest manifest,
                              std::vector<std::string>& warnings);
 
+// folder/LATEST, a hint for people: nothing reads it.
+inline constexpr const char* kLatestName = "LATEST";
+void write_latest(const std::filesystem::path& folder, std::int64_t step);
+
 // Removes it and all in it; never throws.
 void discard(const std::filesystem::path& unfinished) noexcept;
 
