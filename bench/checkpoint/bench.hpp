@@ -94,6 +94,5 @@ void measure_saves(const Bench& bench);    // C1, C2, C21
 void measure_overlap(const Bench& bench);  // C3
 void measure_steps(const Bench& bench);    // C4
 void measure_many(const Bench& bench);     // C19
-void measure_reading(const Bench& bench);  // C11, C15
 
 }  // namespace bench

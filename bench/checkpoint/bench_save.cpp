@@ -14,7 +14,7 @@ namespace {
 
 const std::map<std::string, void (*)(const bench::Bench&)> kCases = {
     {"limits", bench::measure_limits}, {"save", bench::measure_saves}, {"overlap", bench::measure_overlap},
-    {"steps", bench::measure_steps},   {"many", bench::measure_many},  {"reading", bench::measure_reading},
+    {"steps", bench::measure_steps},   {"many", bench::measure_many},
 };
 
 int measure(const std::string& name, const std::filesystem::path& folder, std::size_t bytes, int repeats) {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "clock.hpp"
 #include "lockstep/base/file.hpp"
@@ -35,21 +36,21 @@ void must(bool done, const char* call) {
   if (!done) throw std::system_error(errno, std::generic_category(), call);
 }
 
-// Calls transfer(thread, offset, bytes) for every piece of `total` bytes, by `threads` threads.
+// Calls transfer(offset, bytes) for every piece of `total` bytes, by `threads` threads.
 template <class Transfer>
 void by_pieces(std::size_t total, std::size_t threads, Transfer transfer) {
   std::atomic<std::size_t> next = 0;
   std::atomic<int> error = 0;
-  const auto work = [&](std::size_t thread) {
+  const auto work = [&] {
     for (std::size_t at = next.fetch_add(kPiece); at < total; at = next.fetch_add(kPiece)) {
       const std::size_t bytes = std::min(kPiece, total - at);
       errno = 0;
-      if (transfer(thread, at, bytes) != static_cast<ssize_t>(bytes)) error = errno == 0 ? EIO : errno;
+      if (transfer(at, bytes) != static_cast<ssize_t>(bytes)) error = errno == 0 ? EIO : errno;
     }
   };
   std::vector<std::thread> helpers;
-  for (std::size_t i = 1; i < threads; ++i) helpers.emplace_back(work, i);
-  work(0);
+  for (std::size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+  work();
   for (auto& helper : helpers) helper.join();
   errno = error;
   must(error == 0, "a piece of the file");
@@ -63,7 +64,7 @@ double write_seconds(const fs::path& folder, Bytes bytes, int flags, std::size_t
   {
     const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL | flags);
     if (threads > 1) must(::fallocate(file.get(), 0, 0, static_cast<off_t>(bytes.size())) == 0, "fallocate");
-    by_pieces(bytes.size(), threads, [&](std::size_t, std::size_t at, std::size_t count) {
+    by_pieces(bytes.size(), threads, [&](std::size_t at, std::size_t count) {
       return ::pwrite(file.get(), bytes.data() + at, count, static_cast<off_t>(at));
     });
     must(::fsync(file.get()) == 0, "fsync");
@@ -72,22 +73,6 @@ double write_seconds(const fs::path& folder, Bytes bytes, int flags, std::size_t
   const double seconds = seconds_since(began);
   fs::remove(path);
   return seconds;
-}
-
-double read_seconds(const std::vector<fs::path>& files, int flags, std::size_t threads) {
-  std::vector<Memory> buffers;
-  for (std::size_t i = 0; i < threads; ++i) buffers.push_back(private_memory(kPiece));
-  drop_caches(files);
-  const auto began = Clock::now();
-  for (const fs::path& path : files) {
-    const FileDescriptor file = open_file(path, O_RDONLY | flags);
-    by_pieces(fs::file_size(path), threads, [&](std::size_t thread, std::size_t at, std::size_t count) {
-      // O_DIRECT wants whole pages; the last piece ends with the file.
-      const auto got = ::pread(file.get(), buffers[thread].get().data(), kPiece, static_cast<off_t>(at));
-      return std::min(got, static_cast<ssize_t>(count));
-    });
-  }
-  return seconds_since(began);
 }
 
 }  // namespace
@@ -117,14 +102,5 @@ DurableWrite durable_write_seconds(const fs::path& folder, Bytes bytes) {
 }
 
 double buffered_write_seconds(const fs::path& folder, Bytes bytes) { return write_seconds(folder, bytes, 0, 1); }
-
-double read_seconds(const std::vector<fs::path>& files) {
-  return std::min({read_seconds(files, O_DIRECT, 1), read_seconds(files, O_DIRECT, 2), read_seconds(files, 0, 1)});
-}
-
-void drop_caches(const std::vector<fs::path>& files) {
-  ::sync();
-  for (const fs::path& path : files) ::posix_fadvise(open_file(path, O_RDONLY).get(), 0, 0, POSIX_FADV_DONTNEED);
-}
 
 }  // namespace bench

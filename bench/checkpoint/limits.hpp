@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
-#include <vector>
 
 namespace bench {
 
@@ -23,11 +22,5 @@ struct DurableWrite {
 };
 DurableWrite durable_write_seconds(const std::filesystem::path& folder, Bytes bytes);
 double buffered_write_seconds(const std::filesystem::path& folder, Bytes bytes);
-
-// Reads all of these files, which are not cached: the best of O_DIRECT by 1 and 2 threads and of plain reads.
-double read_seconds(const std::vector<std::filesystem::path>& files);
-
-// Writes out what is dirty and drops these files from the page cache.
-void drop_caches(const std::vector<std::filesystem::path>& files);
 
 }  // namespace bench

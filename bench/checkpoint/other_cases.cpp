@@ -5,7 +5,6 @@
 
 #include "bench.hpp"
 #include "clock.hpp"
-#include "lockstep/checkpoint/reader.hpp"
 
 namespace bench {
 namespace {
@@ -106,51 +105,6 @@ void measure_many(const Bench& bench) {
                {"later_stall_seconds", median(stalls)},
                {"manifest_bytes", fs::file_size(first.path / "MANIFEST") / kMany},
                {"name_bytes", state.name_bytes() / kMany}});
-}
-
-void measure_reading(const Bench& bench) {
-  constexpr int kThreads = 2;
-  const State state(bench, bench.bytes, std::max<std::size_t>(bench.bytes >> 20, 1));
-  fs::path path;
-  {
-    lockstep::CheckpointSaver saver(bench.world, {.folder = bench.folder});
-    path = timed_save(bench, saver, state.contents(1)).path;
-  }
-  const auto contents = state.contents(1);
-  const Memory memory = private_memory(state.whole_pages().size());
-  std::vector<double> limits, verified, opened, loaded;
-  for (int i = 0; i < bench.repeats; ++i) {
-    limits.push_back(read_seconds(files_of(path)));
-    drop_caches(files_of(path));
-    auto began = Clock::now();
-    lockstep::Checkpoint::open(path).verify(kThreads);
-    verified.push_back(seconds_since(began));
-
-    began = Clock::now();
-    const auto checkpoint = lockstep::Checkpoint::open(path);
-    const auto& middle = contents.tensors[contents.tensors.size() / 2];
-    checkpoint.read(middle.name, memory.get().first(static_cast<std::size_t>(middle.elements) * sizeof(float)));
-    opened.push_back(seconds_since(began));
-
-    std::vector<lockstep::ReadRequest> requests;
-    std::size_t at = 0;
-    for (const auto& tensor : contents.tensors) {
-      const std::size_t bytes = static_cast<std::size_t>(tensor.elements) * sizeof(float);
-      requests.push_back({.name = tensor.name, .bytes = memory.get().subspan(at, bytes)});
-      at += bytes;
-    }
-    began = Clock::now();
-    checkpoint.read(requests, kThreads);
-    loaded.push_back(seconds_since(began));
-    if (!std::equal(memory.get().begin(), memory.get().begin() + static_cast<std::ptrdiff_t>(at),
-                    state.whole_pages().begin()))
-      throw std::runtime_error("what was read differs from what was saved");
-  }
-  bench.print("reading", "lockstep", bench.bytes,
-              {{"limit_seconds", median(limits)},
-               {"verify_seconds", median(verified)},
-               {"open_one_seconds", median(opened)},
-               {"warm_load_seconds", median(loaded)}});
 }
 
 }  // namespace bench

@@ -19,10 +19,10 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "shared"))
 import page
 import rounds
-from host import BIN, ROOT, run_ranks, wheel
+from host import BIN, ROOT, run_once, run_ranks, wheel
 
 HERE = ROOT / "bench/checkpoint"
-OURS = (("save", 1), ("save", 4), ("overlap", 1), ("overlap", 4), ("steps", 2), ("reading", 1))  # case, ranks
+OURS = (("save", 1), ("save", 4), ("overlap", 1), ("overlap", 4), ("steps", 2))  # case, ranks
 REPEATS = 3
 TIMEOUT = 600  # seconds
 ASYNC_AT_MOST = 1 << 30  # bytes that each of several ranks copies whole
@@ -37,15 +37,30 @@ def peers(ranks, size):
     return [name for name in names if ranks == 1 or "async" not in name or size <= ASYNC_AT_MOST]
 
 
-def commands(part, folder, sizes):
-    """[(command of a rank, ranks)]"""
+def of_ranks(command, ranks):
+    """(what, function that returns its lines)"""
+    what = " ".join(word for word in command if "/" not in word)
+    return f"{what}, {ranks} ranks", functools.partial(run_ranks, command, ranks, TIMEOUT)
+
+
+def read(folder, size):
+    """The lines of opening, loading and verifying one checkpoint."""
+    ours = str(BIN / "bench_checkpoint_read")
+    steps = (["make", folder, str(size >> 20)], ["open", folder], ["load", folder, "2"], ["verify", folder, "2"])
+    lines = [line for step in steps for line in run_once([ours, *step], {}, TIMEOUT)]
+    shutil.rmtree(folder, ignore_errors=True)
+    return lines
+
+
+def runs(part, folder, sizes):
     ours = str(BIN / "bench_save")
     if part == "limits":
-        return [([ours, "limits", folder, str(size), str(REPEATS)], 1) for size in sizes]
+        return [of_ranks([ours, "limits", folder, str(size), str(REPEATS)], 1) for size in sizes]
     if part == "ours":
-        return [([ours, case, folder, str(size), str(REPEATS)], ranks) for size in sizes for case, ranks in OURS] + [
-            ([ours, "many", folder, "0", str(REPEATS)], ranks) for ranks in (1, 4)]
-    return [([python(), str(HERE / "peers.py"), "run", folder, name, str(size), str(REPEATS)], ranks)
+        return [*(of_ranks([ours, case, folder, str(size), str(REPEATS)], ranks) for size in sizes for case, ranks in OURS),
+                *(of_ranks([ours, "many", folder, "0", str(REPEATS)], ranks) for ranks in (1, 4)),
+                *((f"read {size}", functools.partial(read, folder, size)) for size in sizes)]
+    return [of_ranks([python(), str(HERE / "peers.py"), "run", folder, name, str(size), str(REPEATS)], ranks)
             for size in sizes for ranks in (1, 4) for name in peers(ranks, size)]
 
 
@@ -66,12 +81,10 @@ def main():
     options.folder.mkdir(parents=True, exist_ok=True)
     data = options.folder / "data"
     sizes = [int(gib * (1 << 30)) for gib in options.gib]
-    everyone = [one for part in ([options.only] if options.only else ["limits", "ours", "peers"])
-                for one in commands(part, str(data), sizes)]
+    everyone = [run for part in ([options.only] if options.only else ["limits", "ours", "peers"])
+                for run in runs(part, str(data), sizes)]
     try:
-        rounds.add(options.folder, options.rounds,
-                   [(f"{' '.join(word for word in command if '/' not in word)}, {ranks} ranks",
-                     functools.partial(run_ranks, command, ranks, TIMEOUT)) for command, ranks in everyone])
+        rounds.add(options.folder, options.rounds, everyone)
     finally:
         shutil.rmtree(data, ignore_errors=True)
 
