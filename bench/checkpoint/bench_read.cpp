@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_checkpoint_read make FOLDER MIB      writes a checkpoint of tensors of 4 MiB, and one of 1 MiB
-// bench_checkpoint_read open FOLDER          opens it and reads the tensor of 1 MiB: time, and memory that it takes
+// bench_checkpoint_read open FOLDER          opens it and reads the tensor of 1 MiB: time, and memory of this process
 // bench_checkpoint_read load FOLDER THREADS  loads all into reused buffers, warm, beside bare pread and memcpy
 // bench_checkpoint_read verify FOLDER THREADS  verifies all, cold and warm, beside one thread that only reads
 // bench/checkpoint/run.py runs it. Prints a line of JSON for each; times are medians of rounds in which what is
@@ -99,28 +99,14 @@ void print(const char* name, const Checkpoint& checkpoint, const std::string& nu
 
 void open(const fs::path& folder) {
   Bytes bytes(kSmallBytes, std::byte{1});
-<<<<<<< HEAD
   const double before = memory_mb("VmRSS:");  // LibTorch's libraries, most of it
-=======
-  const auto peak = [] {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss * 1024;
-  };
-  const auto before = peak();  // libraries that this program links
->>>>>>> w-bench
   std::vector<double> times;
   for (int round = 0; round < kRounds; ++round) {
     times.push_back(seconds([&] { newest(folder).read("/model/small", bytes); }));
   }
   print("open", newest(folder),
-<<<<<<< HEAD
         fmt::format("\"first_open_seconds\":{:.6f},\"open_seconds\":{:.6f},\"resident_bytes\":{:.0f}", times[0],
                     median(times), (memory_mb("VmHWM:") - before) * 1e6));
-=======
-        fmt::format("\"first_open_seconds\":{:.6f},\"open_seconds\":{:.6f},\"extra_bytes\":{}", times[0], median(times),
-                    peak() - before));
->>>>>>> w-bench
 }
 
 // What the reader reads, by nothing but pread.
