@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "format/manifest.hpp"
+#include "format/part_layout.hpp"
 
 namespace lockstep {
 
@@ -24,8 +25,12 @@ namespace lockstep {
 // the parent: this is the commit. Then LATEST, a hint. Where a checkpoint of that step exists, it is kept and the new
 // one discarded if it is good, else it is set aside. Returns the final path; that, and what went wrong after the
 // commit, goes to `warnings`.
-std::filesystem::path commit(const std::filesystem::path& unfinished, Manifest manifest,
+std::filesystem::path commit(const std::filesystem::path& unfinished, Manifest manifest, KeptIndex& index,
                              std::vector<std::string>& warnings);
+
+// folder/LATEST, a hint for people: nothing reads it.
+inline constexpr const char* kLatestName = "LATEST";
+void write_latest(const std::filesystem::path& folder, std::int64_t step);
 
 // Removes it and all in it; never throws.
 void discard(const std::filesystem::path& unfinished) noexcept;
