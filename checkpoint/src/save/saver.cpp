@@ -321,7 +321,13 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::poll(bool may_give_up) {
       break;
   }
   if (!save_->committing) return collect();
-  return end(decode(world_.broadcast(is_root() ? encode(commit_.take()) : "", 0)));
+  std::string ended;
+  if (is_root()) {
+    SaveOutcome outcome = commit_.take();
+    if (!outcome.failure.empty()) outcome.failure = fmt::format("[{}] {}", world_.who(), outcome.failure);
+    ended = encode(outcome);
+  }
+  return end(decode(world_.broadcast(ended, 0)));
 }
 
 std::optional<SaveOutcome> CheckpointSaver::Impl::finish() {

@@ -28,6 +28,15 @@ void write_new_file(const fs::path& path, std::span<const std::byte> bytes) {
   if (::fsync(file.get()) != 0) throw_errno("fsync", path);
 }
 
+void replace_file(const fs::path& path, std::span<const std::byte> bytes) {
+  fs::path unfinished = path;
+  unfinished += ".tmp";
+  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) throw_errno("unlink", unfinished);
+  write_new_file(unfinished, bytes);
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
+  fsync_path(path.parent_path());
+}
+
 void make_folders(const fs::path& folder) {
   const fs::path parent = fs::absolute(folder).parent_path();
   int result = ::mkdir(folder.c_str(), 0700);
