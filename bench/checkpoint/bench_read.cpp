@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_checkpoint_read make FOLDER GIB      writes a checkpoint of tensors of 4 MiB, and one of 1 MiB
+// bench_checkpoint_read make FOLDER MIB      writes a checkpoint of tensors of 4 MiB, and one of 1 MiB
 // bench_checkpoint_read open FOLDER          opens it and reads the tensor of 1 MiB: time, and memory of this process
 // bench_checkpoint_read load FOLDER THREADS  loads all into reused buffers, warm, beside bare pread and memcpy
 // bench_checkpoint_read verify FOLDER THREADS  verifies all, cold and warm, beside one thread that only reads
-// Prints a line of JSON for each; times are medians of rounds in which what is compared takes turns.
+// bench/checkpoint/run.py runs it. Prints a line of JSON for each; times are medians of rounds in which what is
+// compared takes turns.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -71,7 +72,7 @@ Checkpoint newest(const fs::path& folder) {
   return Checkpoint::open(checkpoint_path(folder, list_checkpoints(folder).at(0)));
 }
 
-void make(const fs::path& folder, std::size_t gib) {
+void make(const fs::path& folder, std::size_t mib) {
   std::mt19937_64 random(1);
   Bytes bytes(kTensorBytes);  // all tensors have the same: only where they lie matters
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
@@ -80,7 +81,7 @@ void make(const fs::path& folder, std::size_t gib) {
     const auto elements = static_cast<std::int64_t>(size / sizeof(float));
     contents.tensors.push_back({name, DType::float32, {elements}, 0, elements, bytes.data()});
   };
-  for (std::size_t i = 0; i < (gib << 30) / kTensorBytes; ++i) add(fmt::format("/model/layer{:05}", i), kTensorBytes);
+  for (std::size_t i = 0; i < (mib << 20) / kTensorBytes; ++i) add(fmt::format("/model/layer{:05}", i), kTensorBytes);
   add("/model/small", kSmallBytes);
   write_checkpoint(folder, contents);
 }
@@ -90,6 +91,12 @@ double memory_mb(const char* field) {
   return std::stod(status.substr(status.find(field) + std::strlen(field))) * 1024 / 1e6;
 }
 
+// `numbers`: the rest of the line of JSON.
+void print(const char* name, const Checkpoint& checkpoint, const std::string& numbers) {
+  fmt::print("{{\"case\":\"{}\",\"contender\":\"lockstep\",\"ranks\":1,\"bytes\":{},{}}}\n", name, checkpoint.bytes(),
+             numbers);
+}
+
 void open(const fs::path& folder) {
   Bytes bytes(kSmallBytes, std::byte{1});
   const double before = memory_mb("VmRSS:");  // LibTorch's libraries, most of it
@@ -97,8 +104,9 @@ void open(const fs::path& folder) {
   for (int round = 0; round < kRounds; ++round) {
     times.push_back(seconds([&] { newest(folder).read("/model/small", bytes); }));
   }
-  fmt::print("{{\"bench\":\"open_and_read_1_mib\",\"first_ms\":{:.2f},\"median_ms\":{:.2f},\"rss_mb\":{:.1f}}}\n",
-             times[0] * 1e3, median(times) * 1e3, memory_mb("VmHWM:") - before);
+  print("open", newest(folder),
+        fmt::format("\"first_open_seconds\":{:.6f},\"open_seconds\":{:.6f},\"resident_bytes\":{:.0f}", times[0],
+                    median(times), (memory_mb("VmHWM:") - before) * 1e6));
 }
 
 // What the reader reads, by nothing but pread.
@@ -134,11 +142,10 @@ void load(const fs::path& folder, int threads) {
   const auto [loaded, barely, copied] = take_turns(
       [&] { checkpoint.read(requests, threads); },
       [&] { read_barely(checkpoint.path() / "rank-00000.h5", buffers, threads); }, [&] { copy(buffers, threads); });
-  const double gb = static_cast<double>(buffers.size() * kTensorBytes) / 1e9;
-  fmt::print(
-      "{{\"bench\":\"load_warm\",\"threads\":{},\"gb\":{:.2f},\"load_gb_s\":{:.2f},\"pread_gb_s\":{:.2f},"
-      "\"memcpy_gb_s\":{:.2f}}}\n",
-      threads, gb, gb / loaded, gb / barely, gb / 2 / copied);
+  const double bytes = static_cast<double>(buffers.size() * kTensorBytes);
+  print("load", checkpoint,
+        fmt::format("\"threads\":{},\"load_rate\":{:.0f},\"pread_rate\":{:.0f},\"memcpy_rate\":{:.0f}", threads,
+                    bytes / loaded, bytes / barely, bytes / 2 / copied));
 }
 
 void forget_pages(const fs::path& checkpoint) {
@@ -168,9 +175,9 @@ void verify(const fs::path& folder, int threads) {
       if (cold) forget_pages(path);
       read.push_back(seconds([&] { read_in_order(path); }));
     }
-    const double gb = static_cast<double>(newest(folder).bytes()) / 1e9;
-    fmt::print("{{\"bench\":\"verify_{}\",\"threads\":{},\"gb\":{:.2f},\"verify_gb_s\":{:.2f},\"read_gb_s\":{:.2f}}}\n",
-               cold ? "cold" : "warm", threads, gb, gb / median(verified), gb / median(read));
+    print(cold ? "verify" : "verify_warm", newest(folder),
+          fmt::format("\"threads\":{},\"verify_seconds\":{:.6f},\"read_seconds\":{:.6f}", threads, median(verified),
+                      median(read)));
   }
 }
 
@@ -186,7 +193,7 @@ int run(std::span<char*> arguments) {
   } else if (what == "verify" && arguments.size() == 4) {
     verify(arguments[2], number());
   } else {
-    fmt::print(stderr, "usage: bench_checkpoint_read make FOLDER GIB | open FOLDER | load|verify FOLDER THREADS\n");
+    fmt::print(stderr, "usage: bench_checkpoint_read make FOLDER MIB | open FOLDER | load|verify FOLDER THREADS\n");
     return 2;
   }
   return 0;

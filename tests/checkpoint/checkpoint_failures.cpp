@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: checkpoint_failures POINTS
-// Two ranks save three steps and keep one. In the second save one call of one rank that changes files fails, with
-// ENOSPC, EIO, EDQUOT or EROFS: all ranks must be told the same, with the file, the rank and the reason; or the
-// checkpoint stands, and a warning tells. The newest checkpoint that was durable is there, and the third save leaves
-// nothing over. POINTS of all (error, rank, call), spread evenly.
+// Two ranks save three steps and keep one. In the second save one call of one rank that changes files fails, or that
+// one and all after it, with ENOSPC, EIO, EDQUOT or EROFS: all ranks must be told the same, with the file, the rank and
+// the reason; or the checkpoint stands, and a warning tells. The newest checkpoint that was durable is there, and the
+// third save leaves nothing over. POINTS of all (error, rank, call, once or not), spread evenly.
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +13,7 @@
 #include "checkpoint/fault_job.hpp"
 #include "checkpoint/job_state.hpp"
 #include "checkpoint/shim/file_shim.hpp"
+#include "lockstep/checkpoint/writer.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace lockstep::testing {
@@ -24,8 +25,11 @@ constexpr std::int64_t kFaultyStep = 2;
 struct Point {
   int error = 0;
   int rank = 0;
-  int call = 0;  // of the second save
+  int call = 0;   // of the second save
+  int times = 1;  // that calls fail, from this one on
 };
+
+constexpr int kAllCalls = 1'000'000;
 
 FaultJob job_in(const std::filesystem::path& root) {
   return {.folder = root / "checkpoints", .ranks = kRanks, .last_step = kFaultyStep + 1, .keep_last = 1};
@@ -61,7 +65,10 @@ std::vector<Point> all_points() {
   std::vector<Point> points;
   for (const int error : {ENOSPC, EIO, EDQUOT, EROFS}) {
     for (int rank = 0; rank < kRanks; ++rank) {
-      for (int call = 0; call < end.reports[rank].calls; ++call) points.push_back({error, rank, call});
+      for (int call = 0; call < end.reports[rank].calls; ++call) {
+        points.push_back({error, rank, call});
+        points.push_back({error, rank, call, kAllCalls});
+      }
     }
   }
   return points;
@@ -85,7 +92,8 @@ std::string judge_outcome(const Point& point, const std::string& outcome, const 
 
 std::string try_point(const Point& point, bool& reached) {
   const test::TemporaryDirectory root;
-  const std::string mode = "fail:" + std::to_string(point.call) + ":" + std::to_string(point.error);
+  const std::string mode =
+      "fail:" + std::to_string(point.call) + ":" + std::to_string(point.error) + ":" + std::to_string(point.times);
   const JobEnd end = run_job(faulty_job(root.path(), point.rank, mode));
   for (int rank = 0; rank < kRanks; ++rank) {
     const RankEnd& own = end.ranks[static_cast<std::size_t>(rank)];
@@ -102,6 +110,8 @@ std::string try_point(const Point& point, bool& reached) {
     if (!wrong.empty()) return failed_call + ": " + wrong;
   }
   if (const Found found = look(root / "checkpoints", kFaultyStep + 1); !found.wrong.empty()) return found.wrong;
+  // What could not be removed, as its removal failed, too, is the next start's.
+  if (point.times == kAllCalls) remove_unfinished_checkpoints(root / "checkpoints");
   const std::string rest = left_over(root / "checkpoints", {kFaultyStep + 1});
   return rest.empty() ? "" : failed_call + ": left over: " + rest;
 }
@@ -119,8 +129,8 @@ int run(std::size_t wanted) {
     if (reached) ++reached_points;
     if (wrong.empty()) continue;
     ++wrong_points;
-    std::printf("%s, rank %d, call %d: %s\n", std::generic_category().message(point.error).c_str(), point.rank,
-                point.call, wrong.c_str());
+    std::printf("%s, rank %d, call %d%s: %s\n", std::generic_category().message(point.error).c_str(), point.rank,
+                point.call, point.times > 1 ? " and all after it" : "", wrong.c_str());
   }
   std::printf("%zu of %zu points, %zu failed calls, %d wrong\n", tried, points.size(), reached_points, wrong_points);
   return wrong_points == 0 && tried > 0 && reached_points * 10 >= tried * 9 ? 0 : 1;

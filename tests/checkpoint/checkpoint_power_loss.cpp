@@ -16,6 +16,7 @@
 #include "checkpoint/crash_model.hpp"
 #include "checkpoint/fault_job.hpp"
 #include "checkpoint/job_state.hpp"
+#include "lockstep/base/crc32c.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/base/hash.hpp"
 #include "lockstep/base/mix.hpp"
@@ -30,7 +31,7 @@ using Believes = CrashModel::Believes;
 using Rule = Fates::Rule;
 
 constexpr int kRanks = 3;
-constexpr std::int64_t kSteps = 4;
+constexpr std::int64_t kSteps = 8;
 constexpr std::string_view kPromise = "durable ";
 
 std::vector<Operation> record_job(const fs::path& root) {
@@ -68,8 +69,7 @@ void put_on_disk(const CrashModel::Disk& disk, const fs::path& root) {
 std::uint64_t hash_of(const CrashModel::Disk& disk) {
   std::uint64_t hash = 0;
   for (const auto& [name, bytes] : disk) {
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    hash = mix_bits(hash + fnv1a(name)) + fnv1a(text);
+    hash = mix_bits(hash + fnv1a(name)) + crc32c(bytes);
   }
   return hash;
 }

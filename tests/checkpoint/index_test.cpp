@@ -127,5 +127,18 @@ TEST(Index, is_the_same_for_the_same_pieces) {
   EXPECT_EQ(index_file(manifest), index_file(manifest));
 }
 
+TEST(Index, is_kept_while_pieces_stay_where_they_are) {
+  const TemporaryDirectory folder;
+  Manifest manifest = test::write_parts(folder.path(), {{"/a", DType::float32, {2, 3}, {{0, 0, 4}, {1, 4, 2}}}}, 2);
+  KeptIndex index;
+  const std::byte* const first = index.of(manifest).data();
+  manifest.tensors[0].pieces[0].crc = 5;
+  EXPECT_EQ(index.of(manifest).data(), first);
+  manifest.files[1].name = "other.h5";
+  EXPECT_EQ(index.of(manifest), index_file(manifest));
+  std::swap(manifest.tensors[0].pieces[0].file, manifest.tensors[0].pieces[1].file);
+  EXPECT_EQ(index.of(manifest), index_file(manifest));
+}
+
 }  // namespace
 }  // namespace lockstep

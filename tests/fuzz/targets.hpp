@@ -20,6 +20,9 @@ void mds_zstd(std::string_view bytes);   // of a good index, which expects the s
 void tokens(std::string_view bytes);
 void manifest(std::string_view bytes);  // of a folder of raw files
 void checkpoint_manifest(std::string_view bytes);
+void safetensors(std::string_view bytes);
+void torch_pickle(std::string_view bytes);  // data.pkl, and the tensors that it makes of one storage
+void torch_file(std::string_view bytes);    // the whole ZIP container
 
 inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"tar_index", tar_index},
@@ -28,6 +31,9 @@ inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"mds_zstd", mds_zstd},
                                      Target{"tokens", tokens},
                                      Target{"manifest", manifest},
-                                     Target{"checkpoint_manifest", checkpoint_manifest}};
+                                     Target{"checkpoint_manifest", checkpoint_manifest},
+                                     Target{"safetensors", safetensors},
+                                     Target{"torch_pickle", torch_pickle},
+                                     Target{"torch_file", torch_file}};
 
 }  // namespace lockstep::fuzz

@@ -22,11 +22,11 @@ void retain(const RetentionPolicy& policy, const std::filesystem::path& folder, 
   }
 }
 
-SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
-                              const RetentionPolicy& policy) {
+SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest, const RetentionPolicy& policy,
+                              KeptIndex& index) {
   SaveOutcome outcome{.step = manifest.step};
   try {
-    outcome.path = commit(unfinished, std::move(manifest), outcome.warnings);
+    outcome.path = commit(unfinished, std::move(manifest), index, outcome.warnings);
   } catch (const Error& error) {
     outcome.failure = fmt::format("{}: {}", error.text().what, error.text().why);
     discard(unfinished);
@@ -39,11 +39,11 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
 }  // namespace
 
 void BackgroundCommit::start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention) {
-  std::packaged_task<SaveOutcome()> task(
-      [unfinished = std::move(unfinished), manifest = std::move(manifest), retention = std::move(retention)]() mutable {
-        ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-        return commit_and_retain(unfinished, std::move(manifest), retention);
-      });
+  std::packaged_task<SaveOutcome()> task([unfinished = std::move(unfinished), manifest = std::move(manifest),
+                                          retention = std::move(retention), index = index_]() mutable {
+    ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
+    return commit_and_retain(unfinished, std::move(manifest), retention, *index);
+  });
   outcome_ = task.get_future();
   thread_ = std::thread(std::move(task));
 }

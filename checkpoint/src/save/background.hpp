@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <future>
+#include <memory>
 #include <string>
 #include <thread>
 
 #include "format/manifest.hpp"
+#include "format/part_layout.hpp"
 #include "lockstep/checkpoint/retention.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 
@@ -28,6 +30,7 @@ class BackgroundCommit {
   [[nodiscard]] bool idle();
 
  private:
+  std::shared_ptr<KeptIndex> index_ = std::make_shared<KeptIndex>();
   std::future<SaveOutcome> outcome_;
   std::thread thread_;
 };

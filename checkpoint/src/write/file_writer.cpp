@@ -72,12 +72,18 @@ void FileWriter::wait_until_copied() {
   if (impl_->work) impl_->work->wait_until_copied();
 }
 
+void FileWriter::help() {
+  if (impl_->work) impl_->work->help();
+}
+
 bool FileWriter::done() const noexcept { return impl_->work && impl_->work->done(); }
 
 std::uint64_t FileWriter::bytes_done() const noexcept { return impl_->work ? impl_->work->bytes_done() : 0; }
 
 WrittenFile FileWriter::take() {
   assert(impl_->work);
+  wait_until_copied();
+  help();
   impl_->thread.join();
   return std::exchange(impl_->work, nullptr)->result();
 }
