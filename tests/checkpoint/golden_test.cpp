@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint of every schema version there was loads for ever (golden/README.md).
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -92,7 +93,7 @@ TEST(GoldenMetrics, are_there_from_version_2_on) {
 
 // The newest version has one, or the next release could not prove that it still reads it.
 TEST(GoldenFiles, are_there_for_every_version) {
-  EXPECT_TRUE(std::filesystem::exists(kGolden / ("v" + std::to_string(kSchemaVersion))));
+  EXPECT_TRUE(std::filesystem::exists(kGolden / fmt::format("v{}", kSchemaVersion)));
   EXPECT_EQ(kSchemaVersion, 2U) << "add the new version to Golden, too";
 }
 
