@@ -13,8 +13,8 @@
 namespace {
 
 // What happens to which rank, where. The points: init (before lockstep::run), step (between a step's micro-batches and
-// the optimizer), collective (while an all-reduce is in flight), save (while the state is collected, which only rank 0
-// does), finalize (in MPI_Finalize).
+// the optimizer), collective (while an all-reduce is in flight), save (while the state is collected), finalize (in
+// MPI_Finalize).
 struct Fault {
   std::string kind = "none";
   std::string at = "step";
@@ -52,16 +52,17 @@ struct Options {
 // In the checkpoint like a data loader, so that it is asked for its state when one is written.
 class FaultAtSave final : public lockstep::Resumable {
  public:
-  explicit FaultAtSave(const Fault& fault) : fault_(fault) {}
+  FaultAtSave(const Fault& fault, int rank) : fault_(fault), rank_(rank) {}
   void done(std::int64_t steps) { steps_done_ = steps; }
   [[nodiscard]] std::string state() const override {
-    fault_.strike("save", 0, steps_done_);
+    fault_.strike("save", rank_, steps_done_);
     return "{}";
   }
   void load_state(std::string_view) override {}
 
  private:
   Fault fault_;
+  int rank_;
   std::int64_t steps_done_ = 0;
 };
 
@@ -99,7 +100,7 @@ void train(lockstep::Runtime& rt, const Options& options) {
   const auto net = std::make_shared<Net>(options.width);
   lockstep::DistributedDataParallel model(rt, net);
   torch::optim::SGD sgd(net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
-  FaultAtSave at_save(fault);
+  FaultAtSave at_save(fault, rt.rank());
   lockstep::TrainState state;
   state.add("model", net).add("optimizer", sgd).add("fault", at_save);
 

@@ -85,8 +85,7 @@ def command(launcher, folder, *arguments):
 
 def check(cell, folder, place, undisturbed):
     launcher, kind, point = cell.split(".")
-    rank = 0 if point == "save" else 1  # rank 0 alone collects the state
-    at = point
+    at, rank = point, 1
     if point == "everywhere":
         at, rank = "step", -1
     mark = folder.with_suffix(".mark")
