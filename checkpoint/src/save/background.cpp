@@ -22,6 +22,8 @@ void retain(const RetentionPolicy& policy, const std::filesystem::path& folder, 
   }
 }
 
+}  // namespace
+
 SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
                               const RetentionPolicy& policy) {
   SaveOutcome outcome{.step = manifest.step};
@@ -36,16 +38,12 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
   return outcome;
 }
 
-}  // namespace
-
-void BackgroundCommit::start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention) {
-  std::packaged_task<SaveOutcome()> task(
-      [unfinished = std::move(unfinished), manifest = std::move(manifest), retention = std::move(retention)]() mutable {
-        ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-        return commit_and_retain(unfinished, std::move(manifest), retention);
-      });
-  outcome_ = task.get_future();
-  thread_ = std::thread(std::move(task));
+void BackgroundCommit::start(std::packaged_task<SaveOutcome()> commit) {
+  outcome_ = commit.get_future();
+  thread_ = std::thread([commit = std::move(commit)]() mutable {
+    ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
+    commit();
+  });
 }
 
 bool BackgroundCommit::at_work() const {

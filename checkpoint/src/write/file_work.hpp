@@ -28,6 +28,7 @@ class FileWork {
   // Helps to copy: the writer's threads have a low priority, and the caller waits for them.
   void wait_until_copied();
   void wait_until_done();
+  [[nodiscard]] bool copied() const noexcept { return looks_done_ == looks_.size() || done_ || stop_; }
   [[nodiscard]] bool done() const noexcept { return done_; }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return bytes_done_; }
   WrittenFile result();  // once done; throws what run() met

@@ -72,6 +72,8 @@ void FileWriter::wait_until_copied() {
   if (impl_->work) impl_->work->wait_until_copied();
 }
 
+bool FileWriter::copied() const noexcept { return !impl_->work || impl_->work->copied(); }
+
 bool FileWriter::done() const noexcept { return impl_->work && impl_->work->done(); }
 
 std::uint64_t FileWriter::bytes_done() const noexcept { return impl_->work ? impl_->work->bytes_done() : 0; }
