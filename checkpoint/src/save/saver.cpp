@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep/checkpoint/saver.hpp"
 
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "format/step_folder.hpp"
@@ -28,24 +27,6 @@ struct SaveInFlight {
   bool committing = false;
   SaveProgress progress;
 };
-
-std::string encode(const SaveOutcome& outcome) {
-  return nlohmann::json{{"step", outcome.step},
-                        {"path", outcome.path.string()},
-                        {"failure", outcome.failure},
-                        {"warnings", outcome.warnings},
-                        {"removed", outcome.removed}}
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-SaveOutcome decode(const std::string& text) {
-  const auto json = nlohmann::json::parse(text);
-  return {.step = json.at("step"),
-          .path = json.at("path").get<std::string>(),
-          .failure = json.at("failure"),
-          .warnings = json.at("warnings"),
-          .removed = json.at("removed")};
-}
 
 }  // namespace
 
@@ -162,7 +143,7 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::poll(bool may_give_up) {
       break;
   }
   if (!save_->committing) return collect();
-  return end(decode(world_.broadcast(is_root() ? encode(commit_.take()) : "", 0)));
+  return end(broadcast_outcome(world_, is_root() ? commit_.take() : SaveOutcome(), 0));
 }
 
 std::optional<SaveOutcome> CheckpointSaver::Impl::finish() {

@@ -24,6 +24,8 @@ class StagedPart {
  public:
   // Collective. What is to be saved next. Throws AgreedError on all ranks for contents that cannot be stored.
   void lay_out(Communicator& world, const CheckpointContents& contents);
+  // Local. Of the file to come.
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_->part.layout.file_bytes; }
   // Local. Copies the slices of the same contents, or with `overlap` begins to, and begins to write `file`. Throws
   // IoError; also if the file of a save that was given up is still at work.
   void stage(const CheckpointContents& contents, std::filesystem::path file, bool overlap, bool read_back);

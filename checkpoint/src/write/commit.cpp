@@ -78,17 +78,22 @@ fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
   return path;
 }
 
-fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::string>& warnings) {
-  const fs::path folder = unfinished.parent_path();
-  const std::string name = step_name(manifest.step);
-  const fs::path path = folder / name;
-  check_files(unfinished, manifest);
+void seal(const fs::path& unfinished, Manifest manifest) {
   add_index(unfinished, manifest);
   // Last, because a folder with a manifest claims to be complete.
   const std::string text = print_manifest(manifest);
   write_new_file(unfinished / kManifestName, std::as_bytes(std::span(text)));
   fsync_path(unfinished);
-  if (holds_good_checkpoint(path, manifest.step)) {
+}
+
+fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::string>& warnings) {
+  const fs::path folder = unfinished.parent_path();
+  const std::string name = step_name(manifest.step);
+  const fs::path path = folder / name;
+  const std::int64_t step = manifest.step;
+  check_files(unfinished, manifest);
+  seal(unfinished, std::move(manifest));
+  if (holds_good_checkpoint(path, step)) {
     discard(unfinished);
     warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
     return path;
