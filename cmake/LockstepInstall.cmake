@@ -10,7 +10,7 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/lockstep")
 
 get_property(modules GLOBAL PROPERTY LOCKSTEP_MODULES)
 install(TARGETS ${modules} EXPORT lockstep_targets ARCHIVE FILE_SET HEADERS)
-install(TARGETS lockstep_command lockstep_data_command RUNTIME)
+install(TARGETS lockstep_command lockstep_ckpt_command lockstep_data_command RUNTIME)
 install(EXPORT lockstep_targets NAMESPACE lockstep:: FILE lockstepTargets.cmake DESTINATION "${package_dir}")
 
 string(REGEX MATCH "^[0-9.]+" libtorch_version "${LibTorch_VERSION}")  # 2.11.0 of 2.11.0+cu130

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The goals of the data layer, whether the rounds reach them, and the page of results with the JSON beside it."""
 
-import json
 import pathlib
 
-from goals import Goal, judge, middle, percent, ratios, table
+from goals import Goal, judge, percent, ratios, table
+from rounds import Rounds, best, spread
 
 BATCHES = (64, 256)
 CASES = {"D1": "2 KiB records", "D2": "100 kB records"}
@@ -12,21 +12,12 @@ OURS = tuple(f"lockstep {form}, {threads} threads" for form in ("tar", "tar-chec
 SAMPLES, BYTES = "samples_per_second", "bytes_per_second"
 
 
-class Data:
-    def __init__(self, rounds):
-        self.rounds = rounds
-        self._lines = [{(line["case"], line["contender"], line.get("batch")): line for line in one["lines"]} for one in rounds]
-
-    @classmethod
-    def load(cls, folder):
-        return cls([json.loads(path.read_text()) for path in sorted(folder.glob("round-*.json"))])
-
-    def keys(self):
-        return sorted({key for one in self._lines for key in one}, key=str)
+class Data(Rounds):
+    KEY = ("case", "contender", "batch")
+    LEFT_OUT = ("seconds",)
 
     def values(self, case, contender, metric, batch=None):
-        """One a round, None where it is missing."""
-        return [one.get((case, contender, batch), {}).get(metric) for one in self._lines]
+        return self.column(metric, case, contender, batch)
 
     def present(self, *key):
         return [value for value in self.values(*key) if value is not None]
@@ -36,15 +27,7 @@ class Data:
                        and not contender.startswith(("lockstep", "limit"))})
 
     def best_peer(self, case, batch, but=()):
-        columns = [self.values(case, name, SAMPLES, batch) for name in self.peers(case) if not name.startswith(but)]
-        return [max((value for value in row if value), default=None) for row in zip(*columns)]
-
-    def rows(self):
-        for case, contender, batch in self.keys():
-            lines = [one.get((case, contender, batch), {}) for one in self._lines]
-            metrics = sorted({metric for line in lines for metric in line} - {"case", "contender", "batch", "seconds"})
-            yield {"case": case, "contender": contender, "batch": batch,
-                   **{metric: [line.get(metric) for line in lines] for metric in metrics}}
+        return best([self.values(case, name, SAMPLES, batch) for name in self.peers(case) if not name.startswith(but)], max)
 
 
 def by_batch(values):
@@ -61,9 +44,8 @@ def times_peers(data, case, but=()):
 def times_peer(data, case, names):
     """How many times faster than the fastest of these in the same round."""
     def of(batch):
-        columns = [data.values(case, name, SAMPLES, batch) for name in names]
-        best = [max((value for value in row if value), default=None) for row in zip(*columns)]
-        return ratios(data.values(case, "lockstep tar, 2 threads", SAMPLES, batch), best)
+        fastest = best([data.values(case, name, SAMPLES, batch) for name in names], max)
+        return ratios(data.values(case, "lockstep tar, 2 threads", SAMPLES, batch), fastest)
     return by_batch(of)
 
 
@@ -116,13 +98,6 @@ def goal_rows(data):
     return found
 
 
-def spread(values, scale, digits):
-    present = [value * scale for value in values if value is not None]
-    if not present:
-        return "–"
-    return f"{middle(present):,.{digits}f} ({min(present):,.{digits}f}–{max(present):,.{digits}f})"
-
-
 def case_table(data, case):
     rows = []
     for contender in ("limit, 1 threads", "limit, 2 threads", *OURS, *data.peers(case)):
@@ -141,17 +116,11 @@ def write(folder, output):
     goals = ["## Goals", "", "The worst case counts. Ratios are taken round by round: median (least–most).", "",
              *table(["goal", "needed", "reached", "met"], goal_rows(data))]
     name = pathlib.Path(output).name
-    some = data.rounds[-1]
     copies = [[f"{threads}", spread(data.values("memcpy", f"limit, {threads} threads", BYTES, 1), 1e-9, 1)] for threads in (1, 2)]
     lines = [f"# The data layer, {name[:10]}", "",
-             f"Machine: {some['machine']}. Commit {some['commit']}. {len(data.rounds)} rounds.",
-             f"How it is measured: [README](../README.md). All numbers: [{name}.json]({name}.json).", "",
-             f"![plots]({name}.svg)", "", *goals,
+             *data.about(name), *goals,
              "## What the machine can do at most", "", "memcpy of 64 MiB, in GB/s. The limits of D1 and D2 below copy their",
              "records, in random order, from the page cache into batches.", "",
              *table(["threads", "GB/s"], copies), *case_table(data, "D1"), *case_table(data, "D2")]
-    pathlib.Path(output + ".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    about = json.dumps([{key: value for key, value in one.items() if key != "lines"} for one in data.rounds])
-    rows = ",\n".join(json.dumps(row) for row in data.rows())
-    pathlib.Path(output + ".json").write_text(f'{{"rounds": {about},\n"rows": [\n{rows}\n]}}\n', encoding="utf-8")
+    data.write(output, lines)
     return "\n".join(goals)

@@ -9,7 +9,7 @@ What is measured, how long it takes and how to read the page: bench/README.md.
 """
 
 import argparse
-import json
+import functools
 import pathlib
 import subprocess
 import sys
@@ -17,7 +17,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "shared"))
 import page
-from host import BIN, ROOT, commit, machine, run_once, wheel
+import rounds
+from host import BIN, ROOT, run_once, wheel
 
 HERE = ROOT / "bench/data"
 CASES = ("D1", "D2")
@@ -42,16 +43,6 @@ def commands(part, data, seconds):
             for case in CASES for name in peer_names()]
 
 
-def one_round(parts, data, seconds, number):
-    everyone = [command for part in parts for command in commands(part, data, seconds)]
-    lines = []
-    for command in everyone if number % 2 else reversed(everyone):
-        found = run_once(command, {})
-        print(f"round {number}: {' '.join(command[-3:])}: {len(found)} results", flush=True)
-        lines += found
-    return {"machine": machine(), "commit": commit(), "when": time.strftime("%Y-%m-%d %H:%M"), "lines": lines}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", nargs="?", choices=["report"])
@@ -71,10 +62,10 @@ def main():
     subprocess.check_call([BIN / "bench_data_loader", data, "make"])
     if not (pathlib.Path(data) / "driving").exists():
         subprocess.check_call([BIN / "driving_generate", pathlib.Path(data) / "driving", "--logs=4", "--frames=60"])
-    for _ in range(options.rounds):
-        number = len(list(options.folder.glob("round-*.json"))) + 1
-        result = one_round([options.only] if options.only else ["limits", "ours", "peers"], data, options.seconds, number)
-        (options.folder / f"round-{number:02}.json").write_text(json.dumps(result) + "\n")
+    everyone = [command for part in ([options.only] if options.only else ["limits", "ours", "peers"])
+                for command in commands(part, data, options.seconds)]
+    runs = [(" ".join(command[-3:]), functools.partial(run_once, command, {})) for command in everyone]
+    rounds.add(options.folder, options.rounds, runs)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "build/release/bin"
@@ -39,6 +40,28 @@ def run_once(command, env, timeout=200):
         print(f"{' '.join(command)} left with {run.returncode}:\n{run.stdout[-500:]}{run.stderr[-1500:]}", file=sys.stderr)
         return []
     return lines_of(run.stdout)
+
+
+def run_ranks(command, ranks, timeout=200):
+    """The same for processes of one job that meet without MPI; rank 0 prints the lines."""
+    if ranks == 1:
+        return run_once(command, {}, timeout)
+    name = f"bench-{os.getpid()}-{time.monotonic_ns()}"
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(
+        RANK=str(rank), WORLD_SIZE=str(ranks), LOCKSTEP_RENDEZVOUS=name, GLOO_SOCKET_IFNAME="lo")) for rank in range(ranks)]
+    until = time.monotonic() + timeout
+    try:
+        outputs = [process.communicate(timeout=max(until - time.monotonic(), 1))[0] for process in processes]
+    except subprocess.TimeoutExpired:
+        outputs = [f"did not end within {timeout} s"] * ranks
+    for process in processes:
+        process.kill()
+        process.wait()
+    failed = [rank for rank, process in enumerate(processes) if process.returncode != 0]
+    for rank in failed:
+        print(f"{' '.join(command)}: rank {rank} left with {processes[rank].returncode}:\n{outputs[rank][-1500:]}",
+              file=sys.stderr)
+    return [] if failed else lines_of(outputs[0])
 
 
 def cores():

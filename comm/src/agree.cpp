@@ -24,7 +24,7 @@ std::string encode(const Error& error) {
 
 }  // namespace
 
-void detail::agree(Communicator& world, void (*call)(void* body), void* body) {
+void detail::agree(Communicator& world, void (*call)(const void* body), const void* body) {
   std::string error;
   try {
     call(body);

@@ -8,6 +8,7 @@
 #include "lockstep/dataloader/pack.hpp"
 #include "lockstep/dataloader/records.hpp"
 #include "lockstep/monitor/progress.hpp"
+#include "lockstep/monitor/text.hpp"
 
 namespace lockstep::tool {
 
@@ -38,7 +39,7 @@ class TerminalProgress final : public PackProgress {
   std::optional<monitor::Progress> bar_;
 };
 
-[[nodiscard]] std::string bytes_text(double bytes);         // "1.23 GB"
-[[nodiscard]] std::string count_text(std::int64_t number);  // "1,234,567"
+using monitor::bytes_text;
+using monitor::count_text;
 
 }  // namespace lockstep::tool

@@ -11,7 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "data.hpp"
 #include "info.hpp"
 #include "job.hpp"
 #include "lockstep/base/config.hpp"
@@ -19,6 +18,7 @@
 #include "lockstep/base/version.hpp"
 #include "recorder.hpp"
 #include "run.hpp"
+#include "tool.hpp"
 
 namespace lockstep::launchers {
 namespace {
@@ -70,9 +70,12 @@ int main_command(int argc, char** argv) {
   app.add_subcommand("info", "tell what was built, what this machine has, and the environment variables that count");
 
   app.add_subcommand("data", "pack, inspect, verify, bench and plot data sets: lockstep data --help");
+  app.add_subcommand("ckpt", "list, verify, compare, exchange, prune and repair checkpoints: lockstep ckpt --help");
 
   if (argc > 1) check_command(app, argv[1]);
-  if (argc > 1 && std::string_view(argv[1]) == "data") become_data_tool(std::span(argv, argc).subspan(2));
+  for (const char* const tool : {"data", "ckpt"}) {
+    if (argc > 1 && std::string_view(argv[1]) == tool) become_tool(tool, std::span(argv, argc).subspan(2));
+  }
   int ours = argc;
   if (argc > 1 && std::string_view(argv[1]) == "run") {
     ours = program_index(argc, argv);

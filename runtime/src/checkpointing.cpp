@@ -42,8 +42,8 @@ std::filesystem::path choose_checkpoint(Runtime::Impl& impl) {
     }
     for (const DamagedCheckpoint& damaged : search.damaged) {
       const auto aside = set_aside(damaged.path);
-      impl.log.warning(fmt::format("damaged checkpoint: {}; renamed to {}, going on from {}", damaged.reason,
-                                   aside.filename().string(), search.newest_good.filename().string()));
+      impl.log.warning(fmt::format("damaged checkpoint: {}; renamed to {}, going on from step {}", damaged.reason,
+                                   aside.filename().string(), Checkpoint::open(search.newest_good).step()));
     }
   });
   return search.newest_good;

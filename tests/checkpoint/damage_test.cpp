@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // No damaged byte is ever believed, and a manifest that someone forged leads nowhere.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -209,6 +210,19 @@ TEST_F(ForgedCheckpoint, a_piece_of_another_place_does_not_pass_its_own_checksum
                 static_cast<void>(test::read_tensor(Checkpoint::open(path_), state_.tensors.at("/model/embedding")));
               }),
               HasSubstr("/model/embedding"));
+}
+
+// Seconds, not hours: nothing is compared with all that came before it.
+TEST_F(ForgedCheckpoint, many_files_are_refused_soon) {
+  for (int i = 0; i < 200'000; ++i) manifest_.files.push_back({.name = std::to_string(1'000'000 + i)});
+  EXPECT_THAT(error_of(manifest_), HasSubstr("No such file or directory"));
+}
+
+TEST_F(ForgedCheckpoint, deep_nesting_is_refused) {
+  const std::string body(1'000'000, '[');
+  test::write_bytes(path_ / kManifestName,
+                    fmt::format("{}crc32c {:08x}\n", body, crc32c(std::as_bytes(std::span(body)))));
+  EXPECT_THAT(open_error(path_), HasSubstr("MANIFEST"));
 }
 
 TEST_F(ForgedCheckpoint, a_sparse_manifest_of_many_gigabytes_is_refused) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -205,6 +207,33 @@ TEST(TorchFile, refuses_every_truncation) {
     const std::string part = file.substr(0, length);
     refusal([&] { static_cast<void>(read_torch(bytes_in(part))); });
   }
+}
+
+template <typename T>
+std::vector<T> values_of(const ForeignTensors& tensors, const std::string& name) {
+  const auto tensor = std::ranges::find(tensors.all(), name, &ForeignTensor::name);
+  if (tensor == tensors.all().end()) return {};
+  std::vector<T> values(tensor->bytes.size() / sizeof(T));
+  std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
+  return values;
+}
+
+TEST(Golden, torch_files_of_pytorch_are_read) {
+  const std::string file = read_file(LOCKSTEP_GOLDEN "/net.pt");
+  const ForeignTensors tensors = read_torch(bytes_in(file));
+  EXPECT_EQ(tensors.all().size(), 4U);
+  EXPECT_THAT(values_of<float>(tensors, "net/fc.weight"), ElementsAre(0.0F, 1.0F, 2.0F, 3.0F, 4.0F, 5.0F));
+  EXPECT_THAT(values_of<float>(tensors, "net/fc.bias"), ElementsAre(-1.0F, 0.5F));
+  EXPECT_THAT(values_of<std::uint16_t>(tensors, "net/half"), ElementsAre(0xbf80, 0x3f00));
+  EXPECT_THAT(values_of<float>(tensors, "net/turned"), ElementsAre(0.0F, 3.0F, 1.0F, 4.0F, 2.0F, 5.0F));
+}
+
+TEST(Golden, files_of_safetensors_are_read) {
+  const std::string file = read_file(LOCKSTEP_GOLDEN "/net.safetensors");
+  const ForeignTensors tensors = read_safetensors(bytes_in(file));
+  EXPECT_EQ(tensors.all().size(), 2U);
+  EXPECT_THAT(values_of<float>(tensors, "fc.weight"), ElementsAre(0.0F, 1.0F, 2.0F, 3.0F, 4.0F, 5.0F));
+  EXPECT_THAT(values_of<float>(tensors, "fc.bias"), ElementsAre(-1.0F, 0.5F));
 }
 
 class ForeignHdf5 : public ::testing::Test {

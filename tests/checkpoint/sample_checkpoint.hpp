@@ -44,7 +44,6 @@ struct SampleState {
 inline SampleState small_state(std::int64_t step) {
   SampleState state;
   state.contents.step = step;
-  state.contents.world_size = 3;
   state.contents.seed = 18'000'000'000'000'000'000U;
   state.contents.determinism = {
       .micro_batches = 4, .intra_op_threads = 2, .libtorch = "2.11.0", .cpu_capability = "AVX2"};

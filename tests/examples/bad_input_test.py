@@ -30,7 +30,7 @@ class BadInput(MainJob):
         self.assertEqual(jobs.listing(self.folder), before)
 
     def newest(self):
-        return self.folder / "checkpoints" / jobs.checkpoints(self.folder)[-1] / "state.h5"
+        return self.folder / "checkpoints" / jobs.checkpoints(self.folder)[-1] / "rank-00001.h5"
 
     def damage(self, path):
         data = bytearray(path.read_bytes())

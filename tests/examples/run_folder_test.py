@@ -25,8 +25,9 @@ class RunFolder(MainJob):
     def test_holds_everything_of_the_run(self):
         result = self.train().expect(0, "accuracy 0.", "parameters sha256 ", f"results in {self.folder}\n")
         files = {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()}
-        saved = {f"checkpoints/step-{step:08}/{name}" for step in (5, 10, 12) for name in ("MANIFEST", "state.h5")}
-        self.assertEqual(files, saved | {"config.toml", "run.json", "metrics.jsonl", "lock", "logs/rank-0.log",
+        names = ("MANIFEST", "index.h5", "rank-00000.h5", "rank-00001.h5")
+        saved = {f"checkpoints/step-{step:08}/{name}" for step in (5, 10, 12) for name in names}
+        self.assertEqual(files, saved | {"checkpoints/LATEST", "config.toml", "run.json", "metrics.jsonl", "lock", "logs/rank-0.log",
                                          "logs/rank-1.log"})
         config = tomllib.loads((self.folder / "config.toml").read_text())
         self.assertEqual((config["train"]["max_steps"], config["train"]["lr"]), (12, 0.05))
@@ -74,7 +75,7 @@ class Checkpoint(MainJob):
     def setUp(self):
         super().setUp()
         self.train().expect(0)
-        self.file = self.folder / "checkpoints/step-00000012/state.h5"
+        self.file = self.folder / "checkpoints/step-00000012/index.h5"
 
     def test_is_read_by_h5py_under_pytorch_names(self):
         with h5py.File(self.file) as file:

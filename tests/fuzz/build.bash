@@ -7,12 +7,16 @@ mkdir -p "$build"
 
 compile=(clang++ -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
   -I"$root/base/include" -I"$root/base/hdf5/include" -I"$root/dataloader/include" -I"$root/dataloader/src"
-  -I"$root/tests" $(pkg-config --cflags hdf5-serial libzstd liblz4))
+  -I"$root/checkpoint/include" -I"$root/checkpoint/src" -I"$root/tests" $(pkg-config --cflags hdf5-serial libzstd liblz4))
 libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto libcurl libjpeg libpng zlib fmt))
 
-# What opens data sets.
+# What opens data sets, checkpoints and files of tensors.
+sed 's/@PROJECT_VERSION@/0/' "$root/base/src/version.cpp.in" >"$build/version.cpp"
 sources=("$root"/base/src/{crc32c,dtype,environment,error,file,mapped_file}.cpp "$root"/base/hdf5/src/*.cpp
-  "$root"/dataloader/src/{formats,pack,store,store/remote}/*.cpp "$root"/dataloader/src/decode/convert.cpp)
+  "$root"/dataloader/src/{formats,pack,store,store/remote}/*.cpp "$root"/dataloader/src/decode/convert.cpp
+  "$root"/checkpoint/src/format/manifest.cpp "$build/version.cpp"
+  "$root"/checkpoint/src/interchange/{export_file,foreign_tensors,pickle_parser,safetensors,torch_file}.cpp
+  "$root"/checkpoint/src/interchange/{unpickle,zip_reader,zip_writer}.cpp)
 rm -f "$build"/objects.a
 # ccache knows which objects a changed header makes stale.
 printf '%s\n' "${sources[@]}" |

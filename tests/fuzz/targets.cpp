@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "targets.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "dataloader/tar_maker.hpp"
+#include "format/manifest.hpp"
 #include "lockstep/base/crc32c.hpp"
 #include "lockstep/dataloader/records.hpp"
 #include "memory_store.hpp"
@@ -111,6 +114,18 @@ void tokens(std::string_view bytes) {
 
 void manifest(std::string_view bytes) {
   read_all(MemoryStore().add("manifest.jsonl", bytes).add("a.jpg", "image"), {.format = "files"});
+}
+
+void checkpoint_manifest(std::string_view bytes) {
+  // The last line is made right: it would keep all mutations from the parser.
+  const std::string body = fmt::format("{}\n", bytes.substr(0, bytes.find('\n')));
+  try {
+    const Manifest parsed =
+        parse_manifest(fmt::format("{}crc32c {:08x}\n", body, crc32c(std::as_bytes(std::span(body)))), "MANIFEST");
+    const bool of_version_1 = !parsed.stored_blobs.empty();  // which is not printed any more
+    if (!of_version_1 && parse_manifest(print_manifest(parsed), "MANIFEST") != parsed) std::abort();
+  } catch (const Error&) {
+  }
 }
 
 }  // namespace lockstep::fuzz

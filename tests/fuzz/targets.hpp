@@ -6,7 +6,7 @@
 
 namespace lockstep::fuzz {
 
-// Opens hostile bytes as one kind of file and reads every sample. Only lockstep::Error may come of it, which is caught.
+// Opens hostile bytes as one kind of file and reads all that it holds. Only lockstep::Error may come of it, which is caught.
 struct Target {
   std::string_view name;
   void (*run)(std::string_view bytes);
@@ -19,6 +19,10 @@ void mds_shard(std::string_view bytes);  // of a good index
 void mds_zstd(std::string_view bytes);   // of a good index, which expects the shard that good_mds_shard() is
 void tokens(std::string_view bytes);
 void manifest(std::string_view bytes);  // of a folder of raw files
+void checkpoint_manifest(std::string_view bytes);
+void safetensors(std::string_view bytes);
+void torch_pickle(std::string_view bytes);  // data.pkl, and the tensors that it makes of one storage
+void torch_file(std::string_view bytes);    // the whole ZIP container
 
 inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"tar_index", tar_index},
@@ -26,6 +30,10 @@ inline constexpr std::array kTargets{Target{"tar", tar},
                                      Target{"mds_shard", mds_shard},
                                      Target{"mds_zstd", mds_zstd},
                                      Target{"tokens", tokens},
-                                     Target{"manifest", manifest}};
+                                     Target{"manifest", manifest},
+                                     Target{"checkpoint_manifest", checkpoint_manifest},
+                                     Target{"safetensors", safetensors},
+                                     Target{"torch_pickle", torch_pickle},
+                                     Target{"torch_file", torch_file}};
 
 }  // namespace lockstep::fuzz

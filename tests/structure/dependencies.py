@@ -16,7 +16,8 @@ MODULES = {
     "comm": (["comm"], ["base"]),
     "dataloader": (["dataloader/include", "dataloader/src"], ["base", "hdf5"]),
     "data tool": (["dataloader/tool"], ["base", "dataloader", "monitor"]),
-    "checkpoint": (["checkpoint"], ["base", "hdf5", "comm"]),
+    "checkpoint": (["checkpoint/include", "checkpoint/src"], ["base", "hdf5", "comm"]),
+    "checkpoint tool": (["checkpoint/tool"], ["base", "checkpoint", "monitor"]),
     "runtime": (["runtime/include", "runtime/src"], ["base", "comm", "dataloader", "checkpoint", "monitor"]),
     "launchers": (["launchers/src"], ["base", "monitor"]),
 }

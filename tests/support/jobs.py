@@ -180,7 +180,7 @@ def metrics(folder):
 
 
 def checkpoints(folder):
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+    return sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
 
 
 def listing(folder):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "format/part_layout.hpp"
 #include "lockstep/hdf5/memory_file.hpp"
@@ -94,6 +95,21 @@ std::vector<std::byte> index_file(const Manifest& manifest) {
   std::vector<std::byte> bytes(file.bytes());
   file.read(0, bytes);
   return bytes;
+}
+
+const std::vector<std::byte>& KeptIndex::of(const Manifest& manifest) {
+  std::vector<TensorRecord> tensors = manifest.tensors;
+  for (TensorRecord& tensor : tensors) {
+    for (PieceRecord& piece : tensor.pieces) piece.crc = 0;
+  }
+  std::vector<std::string> files;
+  for (const FileRecord& file : manifest.files) files.push_back(file.name);
+  if (bytes_.empty() || tensors != tensors_ || files != files_) {
+    bytes_ = index_file(manifest);
+    tensors_ = std::move(tensors);
+    files_ = std::move(files);
+  }
+  return bytes_;
 }
 
 }  // namespace lockstep

@@ -21,6 +21,7 @@ using nlohmann::json;
 
 // Blocks are read whole: the bound keeps a hostile manifest from choosing how much memory that takes.
 constexpr std::uint64_t kLargestBlock = 64 << 20;
+constexpr std::size_t kCrcDigits = 8;
 constexpr std::uint64_t kLargestInt = std::numeric_limits<int>::max();
 constexpr std::uint64_t kLargestInt64 = std::numeric_limits<std::int64_t>::max();
 
@@ -110,7 +111,8 @@ class ManifestParser {
         manifest.metrics.emplace_back(name, value.get<double>());
       }
       manifest.block_bytes = number(root, "block_bytes", kLargestBlock);
-      for (const json& object : root.at("files")) add_file(manifest, file(object, manifest.block_bytes));
+      for (const json& object : root.at("files")) manifest.files.push_back(file(object, manifest.block_bytes));
+      check_twins(manifest.files);
     }
     const auto tensor_of = version == 1 ? &ManifestParser::tensor_of_version_1 : &ManifestParser::tensor;
     for (const json& object : root.at("tensors")) add(manifest.tensors, (this->*tensor_of)(object, manifest));
@@ -166,8 +168,11 @@ class ManifestParser {
 
   [[nodiscard]] std::uint32_t crc(std::string_view text) const {
     std::uint32_t result = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result, 16);
-    if (error != std::errc{} || hex(result) != text) refuse(fmt::format("\"{}\" is not a CRC-32C", text));
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), last, result, 16);
+    const bool is_ours =
+        text.size() == kCrcDigits && std::ranges::none_of(text, [](char c) { return c >= 'A' && c <= 'F'; });
+    if (error != std::errc{} || end != last || !is_ours) refuse(fmt::format("\"{}\" is not a CRC-32C", text));
     return result;
   }
 
@@ -193,20 +198,21 @@ class ManifestParser {
   [[nodiscard]] FileRecord file(const json& object, std::uint64_t block_bytes) const {
     FileRecord record{.name = object.at("name").get<std::string>(), .bytes = number(object, "bytes", kLargestInt64)};
     const auto& digits = object.at("crc32c").get_ref<const std::string&>();
-    const std::size_t each = hex(0).size();
-    if (digits.size() % each != 0) refuse(fmt::format("the CRCs of {} have {} digits", record.name, digits.size()));
-    for (std::size_t at = 0; at < digits.size(); at += each) {
-      record.block_crcs.push_back(crc(std::string_view(digits).substr(at, each)));
+    if (digits.size() % kCrcDigits != 0)
+      refuse(fmt::format("the CRCs of {} have {} digits", record.name, digits.size()));
+    for (std::size_t at = 0; at < digits.size(); at += kCrcDigits) {
+      record.block_crcs.push_back(crc(std::string_view(digits).substr(at, kCrcDigits)));
     }
     check_file(record, block_bytes);
     return record;
   }
 
-  void add_file(Manifest& manifest, FileRecord record) const {
-    if (std::ranges::find(manifest.files, record.name, &FileRecord::name) != manifest.files.end()) {
-      refuse(fmt::format("the file {} stands twice", record.name));
-    }
-    manifest.files.push_back(std::move(record));
+  void check_twins(const std::vector<FileRecord>& files) const {
+    std::vector<std::string_view> names;
+    for (const FileRecord& file : files) names.emplace_back(file.name);
+    std::ranges::sort(names);
+    const auto twin = std::ranges::adjacent_find(names);
+    if (twin != names.end()) refuse(fmt::format("the file {} stands twice", *twin));
   }
 
   void read_file_of_version_1(Manifest& manifest, const json& files) const {

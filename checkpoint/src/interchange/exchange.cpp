@@ -125,6 +125,12 @@ void export_tensors(const Checkpoint& checkpoint, const std::string& group, cons
 fs::path import_tensors(const fs::path& file, const std::string& group, const fs::path& folder, std::int64_t step) {
   const ExchangeFormat format = exchange_format(file);
   const std::string prefix = prefix_of(group);
+  const fs::path path = checkpoint_path(folder, step);
+  if (fs::exists(fs::symlink_status(path))) {
+    throw UsageError({.what = fmt::format("import to {}", path.string()),
+                      .why = "it exists",
+                      .fix = "choose another step or another folder"});
+  }
   try {
     if (!fs::is_regular_file(file)) throw IoError({.what = file.string(), .why = "there is no such file"});
     const MappedFile mapped(file);

@@ -24,11 +24,11 @@ void retain(const RetentionPolicy& policy, const std::filesystem::path& folder, 
 
 }  // namespace
 
-SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
-                              const RetentionPolicy& policy) {
+SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest, const RetentionPolicy& policy,
+                              KeptIndex& index) {
   SaveOutcome outcome{.step = manifest.step};
   try {
-    outcome.path = commit(unfinished, std::move(manifest), outcome.warnings);
+    outcome.path = commit(unfinished, std::move(manifest), index, outcome.warnings);
   } catch (const Error& error) {
     outcome.failure = fmt::format("{}: {}", error.text().what, error.text().why);
     discard(unfinished);
@@ -38,11 +38,11 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
   return outcome;
 }
 
-void BackgroundCommit::start(std::packaged_task<SaveOutcome()> commit) {
+void BackgroundCommit::start(std::packaged_task<SaveOutcome(KeptIndex&)> commit) {
   outcome_ = commit.get_future();
-  thread_ = std::thread([commit = std::move(commit)]() mutable {
+  thread_ = std::thread([commit = std::move(commit), index = index_]() mutable {
     ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-    commit();
+    commit(*index);
   });
 }
 

@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <future>
+#include <memory>
 #include <string>
 #include <thread>
 
 #include "format/manifest.hpp"
+#include "format/part_layout.hpp"
 #include "lockstep/checkpoint/retention.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 
@@ -15,7 +17,7 @@ namespace lockstep {
 // What the commit of CheckpointSaver does: commits the checkpoint and applies the retention policy. A failed commit is
 // in the outcome; nothing is left of it.
 [[nodiscard]] SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
-                                            const RetentionPolicy& policy);
+                                            const RetentionPolicy& policy, KeptIndex& index);
 
 // Runs a commit on a thread of its own ("lockstep-ckpt"). The commit owns all that it needs: a thread that does not
 // come back from the disk can be let go.
@@ -26,13 +28,14 @@ class BackgroundCommit {
   BackgroundCommit& operator=(const BackgroundCommit&) = delete;
   ~BackgroundCommit();  // waits for the commit at work, up to a limit
 
-  void start(std::packaged_task<SaveOutcome()> commit);  // none may be at work
-  [[nodiscard]] bool at_work() const;                    // started and not done
-  [[nodiscard]] SaveOutcome take();                      // waits
+  void start(std::packaged_task<SaveOutcome(KeptIndex&)> commit);  // none may be at work
+  [[nodiscard]] bool at_work() const;                              // started and not done
+  [[nodiscard]] SaveOutcome take();                                // waits
   // True once none is at work; the outcome of one that was given up is dropped.
   [[nodiscard]] bool idle();
 
  private:
+  std::shared_ptr<KeptIndex> index_ = std::make_shared<KeptIndex>();
   std::future<SaveOutcome> outcome_;
   std::thread thread_;
 };

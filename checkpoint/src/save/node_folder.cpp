@@ -81,7 +81,7 @@ std::vector<fs::path> node_folders(const fs::path& folder) {
 fs::path put_in_place(const fs::path& unfinished, std::int64_t step) {
   const fs::path folder = unfinished.parent_path();
   fs::path path = checkpoint_path(folder, step);
-  if (!fs::exists(fs::symlink_status(path))) {
+  if (!is_taken(path)) {
     if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
   } else if (::renameat2(AT_FDCWD, unfinished.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
     fsync_path(folder);
@@ -95,10 +95,10 @@ fs::path put_in_place(const fs::path& unfinished, std::int64_t step) {
   return path;
 }
 
-SaveOutcome commit_on_node(const fs::path& unfinished, Manifest manifest) {
+SaveOutcome commit_on_node(const fs::path& unfinished, Manifest manifest, KeptIndex& index) {
   SaveOutcome outcome{.step = manifest.step};
   try {
-    seal(unfinished, std::move(manifest));
+    seal(unfinished, std::move(manifest), index);
     outcome.path = put_in_place(unfinished, outcome.step);
   } catch (const Error& error) {
     outcome.failure = fmt::format("{}: {}", error.text().what, error.text().why);
@@ -123,7 +123,7 @@ SaveOutcome retain_on_node(const fs::path& node_folder, std::int64_t step, int k
 SaveOutcome withdraw_on_node(const fs::path& node_folder, std::int64_t step) {
   return with_warning(step, [&](SaveOutcome&) {
     const fs::path path = checkpoint_path(node_folder, step);
-    if (fs::exists(fs::symlink_status(path))) remove_checkpoint(node_folder, path);
+    if (is_taken(path)) remove_checkpoint(node_folder, path);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "format/manifest.hpp"
+#include "format/part_layout.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 
 namespace lockstep {
@@ -28,7 +29,7 @@ std::filesystem::path put_in_place(const std::filesystem::path& unfinished, std:
 
 // `manifest` lacks index.h5; the node's files are durable in `unfinished`. A failed commit is in the outcome; nothing
 // is left of it.
-[[nodiscard]] SaveOutcome commit_on_node(const std::filesystem::path& unfinished, Manifest manifest);
+[[nodiscard]] SaveOutcome commit_on_node(const std::filesystem::path& unfinished, Manifest manifest, KeptIndex& index);
 
 // Once all nodes have committed `step`: removes all older ones but the newest `keep_last` − 1. What cannot be removed
 // is a warning.

@@ -267,9 +267,9 @@ std::optional<SaveOutcome> PartnerSaver::Impl::begin_to_commit() {
   if (auto failure = save_->failure.agreed(world_); !failure.empty()) return end(std::move(failure));
   save_->phase = Phase::committing;
   if (is_first_of_node()) {
-    commit_.start(
-        std::packaged_task<SaveOutcome()>([unfinished = save_->unfinished, manifest = std::move(manifest)]() mutable {
-          return commit_on_node(unfinished, std::move(manifest));
+    commit_.start(std::packaged_task<SaveOutcome(KeptIndex&)>(
+        [unfinished = save_->unfinished, manifest = std::move(manifest)](KeptIndex& index) mutable {
+          return commit_on_node(unfinished, std::move(manifest), index);
         }));
   }
   return std::nullopt;
@@ -304,9 +304,10 @@ void PartnerSaver::Impl::begin_to_tidy() {
   const bool failed = !save_->outcome.failure.empty();
   save_->tidies = is_first_of_node() && (!failed || save_->committed);
   if (!save_->tidies) return;
-  commit_.start(std::packaged_task<SaveOutcome()>([failed, folder = folder_, step = step(), keep = options_.keep_last] {
-    return failed ? withdraw_on_node(folder, step) : retain_on_node(folder, step, keep);
-  }));
+  commit_.start(std::packaged_task<SaveOutcome(KeptIndex&)>(
+      [failed, folder = folder_, step = step(), keep = options_.keep_last](KeptIndex&) {
+        return failed ? withdraw_on_node(folder, step) : retain_on_node(folder, step, keep);
+      }));
 }
 
 SaveOutcome PartnerSaver::Impl::end(std::string failure) {
@@ -319,6 +320,8 @@ SaveOutcome PartnerSaver::Impl::end(std::string failure) {
 std::optional<SaveOutcome> PartnerSaver::Impl::finish() {
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
+    part_.help();
+    for (PartnerCopy& copy : copies_) copy.help();
     if (exchanges_messages()) {  // which move only while somebody calls
       for (const auto until = Clock::now() + kPollInterval; Clock::now() < until;) world_.progress();
     } else {

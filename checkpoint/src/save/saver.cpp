@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep/checkpoint/saver.hpp"
 
+#include <fmt/format.h>
+
 #include <thread>
 
 #include "format/step_folder.hpp"
@@ -111,10 +113,9 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::collect() {
 
 // Rank 0.
 void CheckpointSaver::Impl::begin_commit(const std::vector<RankReport>& reports) {
-  commit_.start(std::packaged_task<SaveOutcome()>(
-      [unfinished = save_->unfinished, manifest = part_.manifest(reports), retention = options_.retention]() mutable {
-        return commit_and_retain(unfinished, std::move(manifest), retention);
-      }));
+  commit_.start(std::packaged_task<SaveOutcome(KeptIndex&)>(
+      [unfinished = save_->unfinished, manifest = part_.manifest(reports), retention = options_.retention](
+          KeptIndex& index) mutable { return commit_and_retain(unfinished, std::move(manifest), retention, index); }));
 }
 
 SaveOutcome CheckpointSaver::Impl::end(SaveOutcome outcome) {
@@ -143,12 +144,15 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::poll(bool may_give_up) {
       break;
   }
   if (!save_->committing) return collect();
-  return end(broadcast_outcome(world_, is_root() ? commit_.take() : SaveOutcome(), 0));
+  SaveOutcome outcome = is_root() ? commit_.take() : SaveOutcome();
+  if (!outcome.failure.empty()) outcome.failure = fmt::format("[{}] {}", world_.who(), outcome.failure);
+  return end(broadcast_outcome(world_, outcome, 0));
 }
 
 std::optional<SaveOutcome> CheckpointSaver::Impl::finish() {
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
+    part_.help();
     std::this_thread::sleep_for(kPollInterval);
   }
   return std::nullopt;

@@ -31,6 +31,7 @@ class StagedPart {
   void stage(const CheckpointContents& contents, std::filesystem::path file, bool overlap, bool read_back);
   // Local.
   void wait_until_copied() { writer_.wait_until_copied(); }
+  void help() { writer_.help(); }
   [[nodiscard]] bool copied() const noexcept { return writer_.copied(); }
   [[nodiscard]] bool done() const noexcept { return !file_at_work_ || writer_.done(); }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return writer_.bytes_done(); }

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "failure.hpp"
-#include "format/part_layout.hpp"
 #include "format/step_folder.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
@@ -23,8 +22,6 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kLatestName = "LATEST";
 
 // A rank that wrote into a folder of the same name on another host has left nothing here.
 void check_files(const fs::path& folder, const Manifest& manifest) {
@@ -39,25 +36,16 @@ void check_files(const fs::path& folder, const Manifest& manifest) {
   }
 }
 
-void add_index(const fs::path& folder, Manifest& manifest) {
-  const std::vector<std::byte> index = index_file(manifest);
-  write_new_file(folder / kIndexName, index);
-  manifest.files.push_back({.name = kIndexName, .bytes = index.size(), .block_crcs = block_crcs(index)});
-}
-
-void write_latest(const fs::path& folder, const std::string& name) {
-  const std::string line = name + '\n';
-  const fs::path unfinished = folder / fmt::format("{}.tmp", kLatestName);
-  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) throw_errno("unlink", unfinished);
-  write_new_file(unfinished, std::as_bytes(std::span(line)));
-  if (::rename(unfinished.c_str(), (folder / kLatestName).c_str()) != 0) throw_errno("rename", unfinished);
-  fsync_path(folder);
+void add_index(const fs::path& folder, Manifest& manifest, KeptIndex& index) {
+  const std::vector<std::byte>& bytes = index.of(manifest);
+  write_new_file(folder / kIndexName, bytes);
+  manifest.files.push_back({.name = kIndexName, .bytes = bytes.size(), .block_crcs = block_crcs(bytes)});
 }
 
 }  // namespace
 
 bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
-  if (!fs::exists(fs::symlink_status(path))) return false;
+  if (!is_taken(path)) return false;
   try {
     const Checkpoint checkpoint = Checkpoint::open(path);
     checkpoint.verify();
@@ -69,42 +57,51 @@ bool holds_good_checkpoint(const fs::path& path, std::int64_t step) {
   }
 }
 
+void write_latest(const fs::path& folder, std::int64_t step) {
+  const std::string line = step_name(step) + '\n';
+  replace_file(folder / kLatestName, std::as_bytes(std::span(line)));
+}
+
 fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
   make_folders(folder);
   const fs::path path =
       folder / fmt::format("{}{}{}-{:08x}", step_name(step), kUnfinishedMark, ::getpid(), std::random_device{}());
   if (::mkdir(path.c_str(), 0700) != 0) throw_errno("mkdir", path);
-  fsync_path(folder);
+  try {
+    fsync_path(folder);
+  } catch (const IoError&) {
+    discard(path);  // no one else knows its name
+    throw;
+  }
   return path;
 }
 
-void seal(const fs::path& unfinished, Manifest manifest) {
-  add_index(unfinished, manifest);
+void seal(const fs::path& unfinished, Manifest manifest, KeptIndex& index) {
+  add_index(unfinished, manifest, index);
   // Last, because a folder with a manifest claims to be complete.
   const std::string text = print_manifest(manifest);
   write_new_file(unfinished / kManifestName, std::as_bytes(std::span(text)));
   fsync_path(unfinished);
 }
 
-fs::path commit(const fs::path& unfinished, Manifest manifest, std::vector<std::string>& warnings) {
+fs::path commit(const fs::path& unfinished, Manifest manifest, KeptIndex& index, std::vector<std::string>& warnings) {
   const fs::path folder = unfinished.parent_path();
-  const std::string name = step_name(manifest.step);
-  const fs::path path = folder / name;
   const std::int64_t step = manifest.step;
+  const fs::path path = checkpoint_path(folder, step);
   check_files(unfinished, manifest);
-  seal(unfinished, std::move(manifest));
+  seal(unfinished, std::move(manifest), index);
   if (holds_good_checkpoint(path, step)) {
     discard(unfinished);
     warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
     return path;
   }
-  if (fs::exists(fs::symlink_status(path))) {
+  if (is_taken(path)) {
     warnings.push_back(fmt::format("{} was damaged: it is now {}", path.string(), set_aside(path).string()));
   }
   if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
   fsync_path(folder);
   try {
-    write_latest(folder, name);
+    write_latest(folder, step);
   } catch (const IoError& error) {
     warnings.emplace_back(error.what());
   }

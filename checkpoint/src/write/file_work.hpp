@@ -27,8 +27,9 @@ class FileWork {
   void run() noexcept;  // all of it, on the writer's thread and one more
   // Helps to copy: the writer's threads have a low priority, and the caller waits for them.
   void wait_until_copied();
-  void wait_until_done();
   [[nodiscard]] bool copied() const noexcept { return looks_done_ == looks_.size() || done_ || stop_; }
+  // Helps with the checksums of the image, once that is complete. Does not wait.
+  void help();
   [[nodiscard]] bool done() const noexcept { return done_; }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return bytes_done_; }
   WrittenFile result();  // once done; throws what run() met
@@ -54,7 +55,8 @@ class FileWork {
   void take_crcs_of_compared();
   void write_file();
   void write_image(OutputFile& file);
-  void take_crcs_of_blocks(std::size_t first, std::size_t bytes);
+  void sum(std::size_t runs);
+  void wait_until_summed();
   void take_crcs_of_pieces();
   [[nodiscard]] std::uint32_t crc_of(ByteRange piece) const;
   void read_back(OutputFile& file);
@@ -67,6 +69,8 @@ class FileWork {
 
   std::atomic<std::size_t> next_look_ = 0;
   std::atomic<std::size_t> looks_done_ = 0;
+  std::atomic<std::size_t> next_sum_ = 0;  // runs of kSumBytes of the image
+  std::atomic<std::size_t> sums_done_ = 0;
   std::atomic<std::size_t> next_byte_ = 0;    // to write, then to read back
   std::atomic<std::size_t> next_buffer_ = 0;  // a thread's part of `buffer_`
   std::atomic<std::uint64_t> bytes_done_ = 0;

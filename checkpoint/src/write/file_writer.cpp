@@ -73,6 +73,9 @@ void FileWriter::wait_until_copied() {
 }
 
 bool FileWriter::copied() const noexcept { return !impl_->work || impl_->work->copied(); }
+void FileWriter::help() {
+  if (impl_->work) impl_->work->help();
+}
 
 bool FileWriter::done() const noexcept { return impl_->work && impl_->work->done(); }
 
@@ -80,6 +83,8 @@ std::uint64_t FileWriter::bytes_done() const noexcept { return impl_->work ? imp
 
 WrittenFile FileWriter::take() {
   assert(impl_->work);
+  wait_until_copied();
+  help();
   impl_->thread.join();
   return std::exchange(impl_->work, nullptr)->result();
 }

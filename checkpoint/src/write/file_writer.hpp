@@ -72,7 +72,8 @@ class FileWriter {
   [[nodiscard]] bool done() const noexcept;    // take() would not wait
   [[nodiscard]] std::uint64_t bytes_done()
       const noexcept;  // written and read back, of the file at work: moves while disks do
-  WrittenFile take();  // waits. Throws IoError with the path, the failed call and errno's text
+  void help();         // with checksums, at the caller's priority: when it has nothing else to do. Does not wait
+  WrittenFile take();  // waits, and helps. Throws IoError with the path, the failed call and errno's text
 
  private:
   struct Impl;

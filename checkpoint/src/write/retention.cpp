@@ -95,14 +95,18 @@ std::vector<std::int64_t> steps_to_remove(std::span<const CheckpointSummary> che
   return removed;
 }
 
+std::vector<std::int64_t> plan_retention(const fs::path& folder, const RetentionPolicy& policy, std::int64_t verified) {
+  if (policy.keep_last <= 0 && policy.quota_bytes == 0) return {};
+  const std::vector<CheckpointSummary> known = summaries(folder, policy, verified);
+  // Without the one that was read back, the newest of the others may be all there is.
+  if (std::ranges::find(known, verified, &CheckpointSummary::step) == known.end()) return {};
+  return steps_to_remove(known, policy);
+}
+
 std::vector<std::int64_t> apply_retention(const fs::path& folder, const RetentionPolicy& policy,
                                           std::int64_t verified) {
-  if (policy.keep_last <= 0 && policy.quota_bytes == 0) return {};
+  const std::vector<std::int64_t> steps = plan_retention(folder, policy, verified);
   try {
-    const std::vector<CheckpointSummary> known = summaries(folder, policy, verified);
-    // Without the one that was read back, the newest of the others may be all there is.
-    if (std::ranges::find(known, verified, &CheckpointSummary::step) == known.end()) return {};
-    const std::vector<std::int64_t> steps = steps_to_remove(known, policy);
     for (const std::int64_t step : steps) move_to_trash(folder, checkpoint_path(folder, step));
     empty_trash(folder);
     return steps;

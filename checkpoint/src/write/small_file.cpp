@@ -28,12 +28,32 @@ void write_new_file(const fs::path& path, std::span<const std::byte> bytes) {
   if (::fsync(file.get()) != 0) throw_errno("fsync", path);
 }
 
+void replace_file(const fs::path& path, std::span<const std::byte> bytes) {
+  fs::path unfinished = path;
+  unfinished += ".tmp";
+  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) throw_errno("unlink", unfinished);
+  write_new_file(unfinished, bytes);
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
+  fsync_path(path.parent_path());
+}
+
 void make_folders(const fs::path& folder) {
-  if (fs::exists(folder)) return;  // one that is a file is found out by whoever writes into it
   const fs::path parent = fs::absolute(folder).parent_path();
-  make_folders(parent);
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) throw_errno("mkdir", folder);
+  int result = ::mkdir(folder.c_str(), 0700);
+  if (result != 0 && errno == ENOENT && parent != folder) {
+    make_folders(parent);
+    result = ::mkdir(folder.c_str(), 0700);
+  }
+  if (result != 0 && errno == EEXIST) return;  // one that is a file is found out by whoever writes into it
+  if (result != 0) throw_errno("mkdir", folder);
   fsync_path(parent);
+}
+
+bool is_taken(const fs::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) throw_errno("look at", path);
+  return false;
 }
 
 }  // namespace lockstep

@@ -32,7 +32,6 @@ WrittenFile write_part(const fs::path& path, const CheckpointContents& contents,
   }
   FileWriter writer;
   writer.start(std::move(job));
-  writer.wait_until_copied();  // with this thread's help
   return writer.take();
 }
 
@@ -42,7 +41,8 @@ fs::path write_into(const fs::path& unfinished, const CheckpointContents& conten
   PartReport report{.file = std::move(written.file), .offsets = {}, .crcs = std::move(written.piece_crcs)};
   for (const Part::Piece& piece : part.written) report.offsets.push_back(piece.offset);
   std::vector<std::string> hints;  // LATEST is no more than that
-  return commit(unfinished, make_manifest(contents, plan, std::span(&report, 1)), hints);
+  KeptIndex index;
+  return commit(unfinished, make_manifest(contents, plan, std::span(&report, 1)), index, hints);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ std::int64_t parts_done(const ProgressState& state, std::int64_t parts) {
 
 // "epoch 2/5  step 940", "pack  sample 940"
 std::string position_text(const ProgressState& state) {
-  if (!state.task.empty()) return fmt::format("{}  sample {}", state.task, state.step);
+  if (!state.task.empty()) return fmt::format("{}  {} {}", state.task, state.unit, state.step);
   if (state.epochs <= 0) return fmt::format("epoch {}  step {}", state.epoch + 1, state.step);
   return fmt::format("epoch {}/{}  step {}", std::min(state.epoch + 1, state.epochs), state.epochs, state.step);
 }

@@ -32,6 +32,10 @@ struct CheckpointSummary {
 [[nodiscard]] std::vector<std::int64_t> steps_to_remove(std::span<const CheckpointSummary> checkpoints,
                                                         const RetentionPolicy& policy);
 
+// Local. What apply_retention() would remove. Changes nothing. Throws CheckpointError.
+[[nodiscard]] std::vector<std::int64_t> plan_retention(const std::filesystem::path& folder,
+                                                       const RetentionPolicy& policy, std::int64_t verified);
+
 // Local. Applies the policy to the complete checkpoints of `folder`: renames each that goes into folder/.trash, then
 // deletes it there. `verified`: the newest, whose bytes were read back; nothing at or above its step is removed. Those
 // that do not open are left alone. Returns the removed steps. Throws CheckpointError; what was not removed stays whole.

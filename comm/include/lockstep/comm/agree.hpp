@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include "lockstep/base/error.hpp"
@@ -22,20 +21,20 @@ class AgreedError : public Error {
 };
 
 namespace detail {
-void agree(Communicator& world, void (*call)(void* body), void* body);
+void agree(Communicator& world, void (*call)(const void* body), const void* body);
 }
 
 // Collective. Runs `body()` on every rank; if it throws an Error on some, all throw that of the lowest such rank, as an
 // AgreedError. A CommError is thrown as it is, at once.
 template <class Body>
-void agree(Communicator& world, Body&& body) {
+void agree(Communicator& world, const Body& body) {
   detail::agree(
-      world, [](void* called) { (*static_cast<std::remove_reference_t<Body>*>(called))(); }, std::addressof(body));
+      world, [](const void* called) { (*static_cast<const Body*>(called))(); }, std::addressof(body));
 }
 
 // Collective. Runs `decide` on rank 0 only; its result on every rank, or its error.
 template <class Decide>
-[[nodiscard]] std::string decide_on_rank_0(Communicator& world, Decide&& decide) {
+[[nodiscard]] std::string decide_on_rank_0(Communicator& world, const Decide& decide) {
   std::string result;
   agree(world, [&] {
     if (world.rank() == 0) result = decide();

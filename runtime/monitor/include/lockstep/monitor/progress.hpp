@@ -9,7 +9,8 @@
 namespace lockstep::monitor {
 
 struct ProgressState {
-  std::string_view task{};       // not empty: "pack", whose steps are samples, without epochs
+  std::string_view task{};  // not empty: "pack", whose steps are counted in `unit`, without epochs
+  std::string_view unit = "sample";
   std::int64_t step = 0;         // steps done
   std::int64_t total_steps = 0;  // 0: not known, no ETA
   std::int64_t epoch = 0;        // counted from 0
