@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kPieceBytes = 4 << 20;
+constexpr std::size_t kPieceBytes = 2 << 20;
 static_assert(kPieceBytes % kBlockBytes == 0);
 constexpr std::size_t kInFlight = 4;  // pieces of a rank
 
@@ -91,7 +91,7 @@ struct Piece {
 class PieceWindow {
  public:
   PieceWindow(Communicator& world, OwnFailure& failure) : world_(world) {
-    failure.note([&] { memory_ = staging_.reserve(kInFlight * kPieceBytes); });
+    failure.note([&] { memory_ = page_aligned(world, kInFlight * kPieceBytes); });
   }
   [[nodiscard]] bool has_memory() const noexcept { return !memory_.empty(); }
 
@@ -112,8 +112,15 @@ class PieceWindow {
   }
 
  private:
+  [[nodiscard]] std::span<std::byte> page_aligned(Communicator& world, std::size_t bytes) {
+    owner_ = world.allocate(bytes + kPageBytes);
+    void* first = owner_.get();
+    std::size_t space = bytes + kPageBytes;
+    return {static_cast<std::byte*>(std::align(kPageBytes, bytes, first, space)), bytes};
+  }
+
   Communicator& world_;
-  StagingMemory staging_;
+  std::shared_ptr<std::byte> owner_;  // peers copy out of it directly where the backend can
   std::span<std::byte> memory_;
   std::array<Piece, kInFlight> pieces_;
   std::size_t next_ = 0;
