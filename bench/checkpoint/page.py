@@ -92,7 +92,7 @@ def goal_rows(data):
         judge("C4: a step while a save is written, over one without", at_most(1.05), measured("steps", "step_ratio")),
         judge("C4: most memory beyond the state, of the state's bytes", at_most(1.0), of_state(data)),
         judge("C11: open and read one tensor of 1 MiB", at_most(0.01, **milliseconds), measured("open", "open_seconds")),
-        judge("C11: memory of the process for that", at_most(20e6, " MB", 1e-6), measured("open", "resident_bytes")),
+        judge("C11: memory that it takes", at_most(20e6, " MB", 1e-6), measured("open", "resident_bytes")),
         judge("C11: load all, from the page cache into memory in use", Goal(5e9, unit=" GB/s", scale=1e-9), measured("load", "load_rate")),
         judge("C15: verify, of what plain reads in order take", percent(0.8), own_ratio(data, "verify", "read_seconds", "verify_seconds")),
         judge("C19: 100,000 tensors, first save", at_most(4, " s"), measured("many", "first_seconds")),

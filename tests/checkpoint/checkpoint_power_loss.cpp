@@ -2,7 +2,7 @@
 // usage: checkpoint_power_loss STATES
 // A job of 3 ranks saves checkpoints with retention, and its calls that change files are recorded. For every prefix of
 // them, disks are made as a loss of power may leave them (CrashModel), and a restart on each must find the newest
-// checkpoint that had been reported durable, or a newer one, every byte right, and nothing damaged. STATES of them,
+// checkpoint that had been reported durable, or a newer one, every byte right, and nothing damaged. At most STATES,
 // different ones. Then models that do not believe some kind of fsync must make it fail: else nothing was tested.
 #include <fcntl.h>
 

@@ -70,7 +70,7 @@ class Commit : public testing::Test {
 
   fs::path commit_step(std::int64_t step = 7) {
     const fs::path unfinished = make_unfinished_folder(folder_.path(), step);
-    return commit(unfinished, write_parts(unfinished, step), warnings_);
+    return commit(unfinished, write_parts(unfinished, step), index_, warnings_);
   }
 
   template <class Action>
@@ -86,6 +86,7 @@ class Commit : public testing::Test {
 
   test::TemporaryDirectory folder_;
   fs::path path_ = folder_.path() / "step-00000007";
+  KeptIndex index_;
   std::vector<std::string> warnings_;
 };
 
@@ -104,10 +105,10 @@ TEST_F(Commit, needs_every_file_in_its_own_folder) {
   const fs::path unfinished = make_unfinished_folder(folder_.path(), 7);
   const Manifest manifest = write_parts(unfinished);
   fs::resize_file(unfinished / "rank-00001.h5", 4096);
-  EXPECT_THAT(io_error([&] { commit(unfinished, manifest, warnings_); }),
+  EXPECT_THAT(io_error([&] { commit(unfinished, manifest, index_, warnings_); }),
               AllOf(HasSubstr("rank-00001.h5"), HasSubstr("4096 bytes here"), HasSubstr("all hosts share")));
   fs::remove(unfinished / "rank-00001.h5");
-  EXPECT_THAT(io_error([&] { commit(unfinished, manifest, warnings_); }),
+  EXPECT_THAT(io_error([&] { commit(unfinished, manifest, index_, warnings_); }),
               AllOf(HasSubstr("rank-00001.h5"), HasSubstr("No such file or directory")));
   EXPECT_THAT(list_checkpoints(folder_.path()), IsEmpty());
 }

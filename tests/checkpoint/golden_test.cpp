@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint of every schema version there was loads for ever (golden/README.md).
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -92,9 +93,8 @@ TEST(GoldenMetrics, are_there_from_version_2_on) {
 
 // The newest version has one, or the next release could not prove that it still reads it.
 TEST(GoldenFiles, are_there_for_every_version) {
-  EXPECT_EQ(test::names_in(kGolden),
-            (std::vector<std::string>{"README.md", "contents.json", "v1", "v2", "write_golden.cpp"}));
-  EXPECT_EQ(kSchemaVersion, 2U);
+  EXPECT_TRUE(std::filesystem::exists(kGolden / fmt::format("v{}", kSchemaVersion)));
+  EXPECT_EQ(kSchemaVersion, 2U) << "add the new version to Golden, too";
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ rm -f "$build"/objects.a
 printf '%s\n' "${sources[@]}" |
   xargs -P "$(nproc)" -I{} bash -c 'source=$1 build=$2; shift 2; ccache "$@" -c "$source" -o "$build/${source//\//-}.o"' \
     _ {} "$build" "${compile[@]}"
+# CMake would fill the version in.
+sed "s/@PROJECT_VERSION@/$(cat "$root/VERSION")/" "$root/base/src/version.cpp.in" >"$build/version.cpp"
+"${compile[@]}" -c "$build/version.cpp" -o "$build/version.cpp.o"
 ar rcs "$build/objects.a" "$build"/*.cpp.o
 
 # Leaks: HDF5 keeps what it allocated.

@@ -29,8 +29,9 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
   SaveOutcome outcome{.step = manifest.step};
   try {
     outcome.path = commit(unfinished, std::move(manifest), index, outcome.warnings);
-  } catch (const Error& error) {
-    outcome.failure = fmt::format("{}: {}", error.text().what, error.text().why);
+  } catch (const std::exception& error) {
+    const auto* ours = dynamic_cast<const Error*>(&error);
+    outcome.failure = ours == nullptr ? error.what() : fmt::format("{}: {}", ours->text().what, ours->text().why);
     discard(unfinished);
     return outcome;
   }

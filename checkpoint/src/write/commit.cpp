@@ -67,12 +67,6 @@ fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
   const fs::path path =
       folder / fmt::format("{}{}{}-{:08x}", step_name(step), kUnfinishedMark, ::getpid(), std::random_device{}());
   if (::mkdir(path.c_str(), 0700) != 0) throw_errno("mkdir", path);
-  try {
-    fsync_path(folder);
-  } catch (const IoError&) {
-    discard(path);  // no one else knows its name
-    throw;
-  }
   return path;
 }
 

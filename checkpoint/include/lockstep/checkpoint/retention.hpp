@@ -17,8 +17,9 @@ struct RetentionPolicy {
   int keep_best = 0;            // the k best by `metric`; ties go to the newer; those without the metric are not best
   std::string metric = "eval.accuracy";
   bool larger_is_better = true;
-  std::uint64_t quota_bytes = 0;  // of all checkpoints of a folder: the oldest that no rule but keep_every and
-                                  // keep_best keeps go first, then the oldest of these; never the newest; 0: no quota
+  // Of all checkpoints of a folder; 0: no quota. Those that only keep_every and keep_best keep go first, oldest first,
+  // then the oldest of the others; never the newest.
+  std::uint64_t quota_bytes = 0;
 };
 
 // What is known of a checkpoint without reading its tensors.
