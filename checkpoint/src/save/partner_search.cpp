@@ -21,7 +21,8 @@ std::optional<std::string> manifest_text(const fs::path& checkpoint, std::int64_
   const fs::path path = checkpoint / kManifestName;
   try {
     std::string text = read_manifest(open_folder(checkpoint), path);
-    if (parse_manifest(text, path).step == step) return text;
+    const Manifest manifest = parse_manifest(text, path);
+    if (manifest.step == step && manifest.block_bytes == kBlockBytes) return text;  // as PartnerSaver writes them
   } catch (const CannotLook&) {
     throw;
   } catch (const CheckpointError&) {
