@@ -18,19 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kLargestManifest = 1 << 30;  // a million tensors need a fifth of it
 constexpr std::uint64_t kLargestBlob = 1 << 30;      // a sparse file may claim any size
 constexpr std::uint64_t kVerifiedAtOnce = 16 << 20;  // bytes of a file that one thread takes
-
-std::string read_manifest(const FileDescriptor& folder, const fs::path& path) {
-  const StoredFile file(folder, kManifestName, path);
-  if (file.bytes() > kLargestManifest) {
-    throw IoError({.what = fmt::format("read {}", path.string()), .why = fmt::format("it has {} bytes", file.bytes())});
-  }
-  std::string text(file.bytes(), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
-}
 
 // Part of a file that one thread verifies.
 struct BlockRun {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "failure.hpp"
+#include "format/manifest.hpp"
 #include "lockstep/base/crc32c.hpp"
 
 namespace lockstep {
@@ -20,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kUnit = 64 << 10;  // read at once and then summed: stays in the second-level cache
+constexpr std::uint64_t kLargestManifest = 1 << 30;  // a million tensors need a fifth of it
+constexpr std::size_t kUnit = 64 << 10;              // read at once and then summed: stays in the second-level cache
 
 // What a damaged, removed or replaced file answers. Any other error says nothing about the file.
 bool is_the_files_fault(int code) {
@@ -110,6 +112,14 @@ std::uint32_t StoredFile::checksum(std::uint64_t offset, std::uint64_t bytes, st
     bytes -= unit.size();
   }
   return previous;
+}
+
+std::string read_manifest(const FileDescriptor& folder, const fs::path& path) {
+  const StoredFile file(folder, kManifestName, path);
+  if (file.bytes() > kLargestManifest) fail("read", path, fmt::format("it has {} bytes", file.bytes()));
+  std::string text(file.bytes(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 }  // namespace lockstep

@@ -54,4 +54,7 @@ class StoredFile {
   FileIdentity identity_;
 };
 
+// The text of the MANIFEST in `folder`. `path`: its own, for messages.
+[[nodiscard]] std::string read_manifest(const FileDescriptor& folder, const std::filesystem::path& path);
+
 }  // namespace lockstep

@@ -22,6 +22,8 @@ void retain(const RetentionPolicy& policy, const std::filesystem::path& folder, 
   }
 }
 
+}  // namespace
+
 SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest, const RetentionPolicy& policy,
                               KeptIndex& index) {
   SaveOutcome outcome{.step = manifest.step};
@@ -37,16 +39,12 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
   return outcome;
 }
 
-}  // namespace
-
-void BackgroundCommit::start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention) {
-  std::packaged_task<SaveOutcome()> task([unfinished = std::move(unfinished), manifest = std::move(manifest),
-                                          retention = std::move(retention), index = index_]() mutable {
+void BackgroundCommit::start(std::packaged_task<SaveOutcome(KeptIndex&)> commit) {
+  outcome_ = commit.get_future();
+  thread_ = std::thread([commit = std::move(commit), index = index_]() mutable {
     ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-    return commit_and_retain(unfinished, std::move(manifest), retention, *index);
+    commit(*index);
   });
-  outcome_ = task.get_future();
-  thread_ = std::thread(std::move(task));
 }
 
 bool BackgroundCommit::at_work() const {

@@ -14,8 +14,13 @@
 
 namespace lockstep {
 
-// Commits a checkpoint and applies the retention policy on a thread of its own ("lockstep-ckpt"), which owns all that
-// it needs: a thread that does not come back from the disk can be let go.
+// What the commit of CheckpointSaver does: commits the checkpoint and applies the retention policy. A failed commit is
+// in the outcome; nothing is left of it.
+[[nodiscard]] SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
+                                            const RetentionPolicy& policy, KeptIndex& index);
+
+// Runs a commit on a thread of its own ("lockstep-ckpt"). The commit owns all that it needs: a thread that does not
+// come back from the disk can be let go.
 class BackgroundCommit {
  public:
   BackgroundCommit() = default;
@@ -23,9 +28,9 @@ class BackgroundCommit {
   BackgroundCommit& operator=(const BackgroundCommit&) = delete;
   ~BackgroundCommit();  // waits for the commit at work, up to a limit
 
-  void start(std::filesystem::path unfinished, Manifest manifest, RetentionPolicy retention);  // none may be at work
-  [[nodiscard]] bool at_work() const;                                                          // started and not done
-  [[nodiscard]] SaveOutcome take();                                                            // waits
+  void start(std::packaged_task<SaveOutcome(KeptIndex&)> commit);  // none may be at work
+  [[nodiscard]] bool at_work() const;                              // started and not done
+  [[nodiscard]] SaveOutcome take();                                // waits
   // True once none is at work; the outcome of one that was given up is dropped.
   [[nodiscard]] bool idle();
 

@@ -78,6 +78,24 @@ RankReport decode(Row row, int rank) {
   return report;
 }
 
+std::string encode(const SaveOutcome& outcome) {
+  return json{{"step", outcome.step},
+              {"path", outcome.path.string()},
+              {"failure", outcome.failure},
+              {"warnings", outcome.warnings},
+              {"removed", outcome.removed}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+SaveOutcome decode_outcome(const std::string& text) {
+  const json object = json::parse(text);
+  return {.step = object.at("step"),
+          .path = object.at("path").get<std::string>(),
+          .failure = object.at("failure"),
+          .warnings = object.at("warnings"),
+          .removed = object.at("removed")};
+}
+
 }  // namespace
 
 std::vector<std::vector<HeldSlice>> exchange_held(Communicator& world, const std::vector<HeldSlice>& held) {
@@ -112,6 +130,21 @@ std::vector<RankReport> gather_reports(Communicator& world, const RankReport& re
         decode(Row(std::span(numbers).subspan(first, static_cast<std::size_t>(sizes[rank]))), static_cast<int>(rank)));
   }
   return reports;
+}
+
+std::vector<std::string> exchange_names(Communicator& world, const std::string& own) {
+  constexpr std::size_t kRow = 64;
+  std::string row = own;
+  row.resize(kRow - 1);
+  std::vector<char> rows(kRow * static_cast<std::size_t>(world.world_size()));
+  world.all_gather(rows.data(), {row.data(), kRow, DType::uint8}).wait();  // with the string's last zero
+  std::vector<std::string> names;
+  for (std::size_t at = 0; at < rows.size(); at += kRow) names.emplace_back(rows.data() + at);
+  return names;
+}
+
+SaveOutcome broadcast_outcome(Communicator& world, const SaveOutcome& outcome, int root) {
+  return decode_outcome(world.broadcast(world.rank() == root ? encode(outcome) : "", root));
 }
 
 }  // namespace lockstep

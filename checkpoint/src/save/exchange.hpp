@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "lockstep/checkpoint/saver.hpp"
 #include "lockstep/comm/communicator.hpp"
 #include "plan/write_plan.hpp"
 #include "write/part.hpp"
@@ -25,5 +27,11 @@ struct RankReport {
 
 // Collective. Every rank's report on rank 0, by rank; nothing on the others.
 [[nodiscard]] std::vector<RankReport> gather_reports(Communicator& world, const RankReport& report);
+
+// Collective. Every rank's text of at most 63 bytes, by rank: a file's name.
+[[nodiscard]] std::vector<std::string> exchange_names(Communicator& world, const std::string& own);
+
+// Collective. That of `root` on every rank.
+[[nodiscard]] SaveOutcome broadcast_outcome(Communicator& world, const SaveOutcome& outcome, int root);
 
 }  // namespace lockstep

@@ -70,17 +70,21 @@ fs::path make_unfinished_folder(const fs::path& folder, std::int64_t step) {
   return path;
 }
 
-fs::path commit(const fs::path& unfinished, Manifest manifest, KeptIndex& index, std::vector<std::string>& warnings) {
-  const fs::path folder = unfinished.parent_path();
-  const std::string name = step_name(manifest.step);
-  const fs::path path = folder / name;
-  check_files(unfinished, manifest);
+void seal(const fs::path& unfinished, Manifest manifest, KeptIndex& index) {
   add_index(unfinished, manifest, index);
   // Last, because a folder with a manifest claims to be complete.
   const std::string text = print_manifest(manifest);
   write_new_file(unfinished / kManifestName, std::as_bytes(std::span(text)));
   fsync_path(unfinished);
-  if (holds_good_checkpoint(path, manifest.step)) {
+}
+
+fs::path commit(const fs::path& unfinished, Manifest manifest, KeptIndex& index, std::vector<std::string>& warnings) {
+  const fs::path folder = unfinished.parent_path();
+  const std::int64_t step = manifest.step;
+  const fs::path path = checkpoint_path(folder, step);
+  check_files(unfinished, manifest);
+  seal(unfinished, std::move(manifest), index);
+  if (holds_good_checkpoint(path, step)) {
     discard(unfinished);
     warnings.push_back(fmt::format("{} existed and is good: it was kept, and the new one discarded", path.string()));
     return path;
@@ -91,7 +95,7 @@ fs::path commit(const fs::path& unfinished, Manifest manifest, KeptIndex& index,
   if (::rename(unfinished.c_str(), path.c_str()) != 0) throw_errno("rename", unfinished);
   fsync_path(folder);
   try {
-    write_latest(folder, manifest.step);
+    write_latest(folder, step);
   } catch (const IoError& error) {
     warnings.emplace_back(error.what());
   }

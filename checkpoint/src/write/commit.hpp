@@ -21,8 +21,12 @@ namespace lockstep {
 // commit() makes the new folder durable: here, training would wait for it.
 [[nodiscard]] std::filesystem::path make_unfinished_folder(const std::filesystem::path& folder, std::int64_t step);
 
+// `manifest` has all but index.h5. Writes index.h5 and MANIFEST and fsyncs them and the folder, which from now on
+// claims to be complete.
+void seal(const std::filesystem::path& unfinished, Manifest manifest, KeptIndex& index);
+
 // `manifest` has all but index.h5, whose files are durable in `unfinished`. Looks at their sizes there (a folder that
-// is not shared is seen here), writes index.h5 and MANIFEST, fsyncs them and the folder, renames it to its step, fsyncs
+// is not shared is seen here), seals the folder, renames it to its step, fsyncs
 // the parent: this is the commit. Then LATEST, a hint. Where a checkpoint of that step exists, it is kept and the new
 // one discarded if it is good, else it is set aside. Returns the final path; that, and what went wrong after the
 // commit, goes to `warnings`.

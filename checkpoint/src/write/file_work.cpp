@@ -137,7 +137,7 @@ void FileWork::look() {
 void FileWork::wait_until_copied() {
   look();
   std::unique_lock lock(mutex_);
-  moved_.wait(lock, [this] { return looks_done_ == looks_.size() || done_ || stop_; });
+  moved_.wait(lock, [this] { return copied(); });
 }
 
 void FileWork::take_crcs_of_compared() {

@@ -27,6 +27,7 @@ class FileWork {
   void run() noexcept;  // all of it, on the writer's thread and one more
   // Helps to copy: the writer's threads have a low priority, and the caller waits for them.
   void wait_until_copied();
+  [[nodiscard]] bool copied() const noexcept { return looks_done_ == looks_.size() || done_ || stop_; }
   // Helps with the checksums of the image, once that is complete. Does not wait.
   void help();
   [[nodiscard]] bool done() const noexcept { return done_; }

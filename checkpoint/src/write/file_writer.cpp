@@ -72,6 +72,7 @@ void FileWriter::wait_until_copied() {
   if (impl_->work) impl_->work->wait_until_copied();
 }
 
+bool FileWriter::copied() const noexcept { return !impl_->work || impl_->work->copied(); }
 void FileWriter::help() {
   if (impl_->work) impl_->work->help();
 }

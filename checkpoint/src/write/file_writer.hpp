@@ -66,9 +66,10 @@ class FileWriter {
   FileWriter& operator=(const FileWriter&) = delete;
   ~FileWriter();  // gives up the file at work; lets go of a thread that does not come back from the disk
 
-  void start(WriteJob job);                  // none may be at work
-  void wait_until_copied();                  // `copies` and `compared` were read; at once if none is at work
-  [[nodiscard]] bool done() const noexcept;  // take() would not wait
+  void start(WriteJob job);                    // none may be at work
+  void wait_until_copied();                    // `copies` and `compared` were read; at once if none is at work
+  [[nodiscard]] bool copied() const noexcept;  // wait_until_copied() would not wait
+  [[nodiscard]] bool done() const noexcept;    // take() would not wait
   [[nodiscard]] std::uint64_t bytes_done()
       const noexcept;  // written and read back, of the file at work: moves while disks do
   void help();         // with checksums, at the caller's priority: when it has nothing else to do. Does not wait
