@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "limits.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 #include "lockstep/comm/communicator.hpp"
 #include "memory.hpp"

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lockstep/base/error.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/partner.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/comm/communicator.hpp"

@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "lockstep/checkpoint/interchange.hpp"
+#include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/monitor/text.hpp"
 #include "place.hpp"
 

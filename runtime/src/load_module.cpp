@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/comm/tensor_dtype.hpp"
 
 namespace lockstep {

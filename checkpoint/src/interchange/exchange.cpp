@@ -11,7 +11,9 @@
 #include "interchange/foreign_tensors.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/mapped_file.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/interchange.hpp"
+#include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/checkpoint/writer.hpp"
 
 namespace lockstep {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep/checkpoint/load.hpp"
+#include "lockstep/checkpoint/reader.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

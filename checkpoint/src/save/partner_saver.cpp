@@ -7,6 +7,7 @@
 
 #include "format/step_folder.hpp"
 #include "lockstep/base/error.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/partner.hpp"
 #include "lockstep/comm/agree.hpp"
 #include "lockstep/comm/communicator.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep/checkpoint/saver.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 
 #include <fmt/format.h>
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "lockstep/base/split.hpp"
+#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 #include "lockstep/comm/local.hpp"
 

@@ -4,10 +4,9 @@
 #include <filesystem>
 #include <string>
 
-#include "lockstep/checkpoint/contents.hpp"
-#include "lockstep/checkpoint/reader.hpp"
-
 namespace lockstep {
+
+class Checkpoint;
 
 enum class ExchangeFormat {
   safetensors,

@@ -5,10 +5,11 @@
 #include <utility>
 #include <vector>
 
-#include "lockstep/checkpoint/contents.hpp"
-#include "lockstep/checkpoint/reader.hpp"
+#include "lockstep/base/dtype.hpp"
 
 namespace lockstep {
+
+class Checkpoint;
 
 // What to do about names that stand on one side only.
 enum class Strictness {

@@ -7,12 +7,12 @@
 #include <optional>
 #include <vector>
 
-#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/saver.hpp"
 
 namespace lockstep {
 
 class Communicator;
+struct CheckpointContents;  // contents.hpp
 
 // Checkpoints without shared storage: each node keeps the files of its ranks and a copy of those of the ranks of the
 // node before it, so that the loss of a node (of every second one, at most) costs nothing. docs/checkpoint_partners.md.

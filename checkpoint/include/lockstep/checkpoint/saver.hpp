@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/checkpoint/contents.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "lockstep/checkpoint/retention.hpp"
 
 namespace lockstep {
 
 class Communicator;
+struct CheckpointContents;  // contents.hpp
 
 struct SaverOptions {
   std::filesystem::path folder;  // shared by all ranks
@@ -34,9 +34,8 @@ struct SaveOutcome {
 
 // Saves the state of a job in the background, every byte once, spread evenly over the ranks that hold it. Two phases,
 // moved on by poll(): every rank writes its file; then rank 0 writes index.h5 and MANIFEST and renames the folder. The
-// staging memory (this rank's part of the state) and the files' layout are kept for the next save. One thread of its
-// own
-// ("lockstep-ckpt") and its helper write; communication happens only inside of these calls, on the caller's thread.
+// staging memory (this rank's part of the state) and the files' layout are kept for the next save. Threads of its own
+// ("lockstep-ckpt") write; communication happens only inside of these calls, on the caller's thread.
 class CheckpointSaver {
  public:
   // Collective. `world` is borrowed and must be no one else's while a call of this object runs. Throws UsageError.
