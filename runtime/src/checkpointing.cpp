@@ -6,9 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint_choice.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/reader.hpp"
-#include "lockstep/checkpoint/writer.hpp"
 #include "lockstep/comm/agree.hpp"
 #include "runtime_impl.hpp"
 
@@ -24,29 +24,6 @@ RetentionPolicy retention_of(const RuntimeOptions& options) {
           .metric = options.checkpoint_metric,
           .larger_is_better = options.checkpoint_best == "max",
           .quota_bytes = static_cast<std::uint64_t>(options.checkpoint_quota_bytes)};
-}
-
-// Collective. The newest good checkpoint's path, empty if there is none yet. Damaged newer ones are set aside.
-std::filesystem::path choose_checkpoint(Runtime::Impl& impl) {
-  const std::filesystem::path folder = impl.folder->checkpoints();
-  agree(impl.world, [&] {
-    if (impl.is_root()) remove_unfinished_checkpoints(folder);
-  });
-  const AgreedSearch search = find_checkpoint(impl.world, folder);
-  agree(impl.world, [&] {
-    if (!impl.is_root()) return;
-    if (search.newest_good.empty() && !search.damaged.empty()) {
-      throw CheckpointError({.what = "checkpoints in " + folder.string(),
-                             .why = "none is good: " + search.damaged.front().reason,
-                             .fix = "restore one from a copy, or choose another run.dir to start over"});
-    }
-    for (const DamagedCheckpoint& damaged : search.damaged) {
-      const auto aside = set_aside(damaged.path);
-      impl.log.warning(fmt::format("damaged checkpoint: {}; renamed to {}, going on from step {}", damaged.reason,
-                                   aside.filename().string(), Checkpoint::open(search.newest_good).step()));
-    }
-  });
-  return search.newest_good;
 }
 
 // "train.lr: 0.05 -> 0.1" for every option that may not change and did.
@@ -92,40 +69,47 @@ void record_start(Runtime::Impl& impl, std::int64_t step, const std::vector<std:
 
 }  // namespace
 
-Checkpointing::Checkpointing(Runtime& runtime, TrainState& state) : impl_(runtime.impl()), state_(state) {
-  if (!impl_.folder) return;
-  saver_.emplace(impl_.world, SaverOptions{.folder = impl_.folder->checkpoints(),
-                                           .retention = retention_of(impl_.options),
-                                           .timeout = std::chrono::milliseconds(
-                                               static_cast<std::int64_t>(impl_.options.timeout_seconds * 1000))});
-}
+Checkpointing::Checkpointing(Runtime& runtime, TrainState& state) : impl_(runtime.impl()), state_(state) {}
 
 std::int64_t Checkpointing::start_or_resume() {
   if (!impl_.folder) return 0;
-  const std::filesystem::path path = choose_checkpoint(impl_);
-  std::int64_t step = 0;
+  const auto timeout = std::chrono::milliseconds(static_cast<std::int64_t>(impl_.options.timeout_seconds * 1000));
+  const std::optional<PartnerOptions> partners = partner_options(impl_, timeout);
+  const ChosenCheckpoint chosen = choose_checkpoint(impl_, partners);
   std::vector<std::string> changes;
-  if (!path.empty()) {
+  if (!chosen.path.empty()) {
     agree(impl_.world, [&] {
-      const Checkpoint checkpoint = Checkpoint::open(path);
+      const Checkpoint checkpoint = Checkpoint::open(chosen.path);
       changes = changed_options(impl_, checkpoint);
       check_changes(impl_, checkpoint, changes);
       restore(state_, checkpoint, changes.empty());
-      step = checkpoint.step();
       warn_about_bits(impl_, checkpoint.determinism());
     });
+    saved_step_ = chosen.step;
+    saved_to_run_folder_ = !chosen.from_partners;
     if (impl_.is_root()) {
-      impl_.log.info(fmt::format("resumed from {}", path.string()));
-      for (const std::string& change : changes) impl_.log.warning(fmt::format("changed at step {}: {}", step, change));
+      impl_.log.info(fmt::format("resumed from {}", chosen.path.string()));
+      for (const auto& change : changes) impl_.log.warning(fmt::format("changed at step {}: {}", chosen.step, change));
     }
   }
-  record_start(impl_, step, changes);
-  return step;
+  record_start(impl_, chosen.step, changes);
+  if (partners) partner_saver_.emplace(impl_.world, *partners);
+  saver_.emplace(impl_.world, SaverOptions{.folder = impl_.folder->checkpoints(),
+                                           .retention = retention_of(impl_.options),
+                                           .timeout = timeout});
+  return chosen.step;
 }
 
-void Checkpointing::save(std::int64_t step, const std::map<std::string, double>& metrics) {
+// Whether a regular save of `step` goes to the run folder: each n-th does.
+bool Checkpointing::is_flushed(std::int64_t step) const {
+  return !partner_saver_ || step / impl_.options.checkpoint_every_steps % impl_.options.checkpoint_flush_every == 0;
+}
+
+void Checkpointing::save(std::int64_t step, const std::map<std::string, double>& metrics, bool last) {
   if (!saver_) return;
-  if (const auto earlier = saver_->finish()) tell(*earlier);
+  const bool to_run_folder = last || is_flushed(step);
+  if (saved_step_ == step && (saved_to_run_folder_ || !to_run_folder)) return;
+  if (const auto earlier = end_save()) tell(*earlier);
   agree(impl_.world, [&] { in_flight_ = flatten(state_); });
   CheckpointContents contents{.step = step,
                               .seed = static_cast<std::uint64_t>(impl_.options.seed),
@@ -134,25 +118,37 @@ void Checkpointing::save(std::int64_t step, const std::map<std::string, double>&
                               .blobs = in_flight_.blobs,
                               .metrics = metrics};
   contents.blobs[kConfigBlob] = nlohmann::json(impl_.must_equal).dump();
-  saver_->save(contents, impl_.options.checkpoint_overlap);
-  if (!impl_.options.checkpoint_overlap) in_flight_ = {};
+  const bool overlap = impl_.options.checkpoint_overlap;
+  to_run_folder ? saver_->save(contents, overlap) : partner_saver_->save(contents, overlap);
+  if (!overlap) in_flight_ = {};
+  saved_step_ = step;
+  saved_to_run_folder_ = to_run_folder;
 }
 
 void Checkpointing::wait_until_staged() {
   if (in_flight_.tensors.empty()) return;
-  saver_->wait_until_staged();
+  saved_to_run_folder_ ? saver_->wait_until_staged() : partner_saver_->wait_until_staged();
   in_flight_ = {};
 }
 
 void Checkpointing::advance() {
   if (!saver_) return;
-  if (const auto outcome = saver_->poll()) tell(*outcome);
+  auto outcome = saver_->poll();
+  if (!outcome && partner_saver_) outcome = partner_saver_->poll();
+  if (outcome) tell(*outcome);
+}
+
+// Collective. The outcome of the save in flight, if there is one.
+std::optional<SaveOutcome> Checkpointing::end_save() {
+  wait_until_staged();
+  auto outcome = saver_->finish();
+  if (!outcome && partner_saver_) outcome = partner_saver_->finish();
+  return outcome;
 }
 
 void Checkpointing::finish() {
   if (!saver_) return;
-  wait_until_staged();
-  const auto outcome = saver_->finish();
+  const auto outcome = end_save();
   if (!outcome) return;
   tell(*outcome);
   if (outcome->failure.empty()) return;

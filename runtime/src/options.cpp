@@ -36,6 +36,12 @@ void RuntimeOptions::describe(OptionList& list) {
   list.add("checkpoint.best", checkpoint_best, "min or max: which values of checkpoint.metric are best", may_change);
   list.add("checkpoint.quota_bytes", checkpoint_quota_bytes,
            "of all checkpoints; the oldest go, and the newest always stays; 0: no limit", may_change);
+  list.add("checkpoint.local_dir", checkpoint_local_dir,
+           "folder on every node, in /dev/shm or on a disk, for checkpoints that partner nodes hold too; empty: none",
+           may_change);
+  list.add("checkpoint.flush_every", checkpoint_flush_every,
+           "with checkpoint.local_dir: each checkpoint of so many goes to the run folder, the others stay on the nodes",
+           may_change);
   list.add("log.every_steps", log_every_steps, "steps between lines of metrics.jsonl", may_change);
   list.add("comm.backend", comm_backend,
            "auto, shm, nodes or mpi (started by mpirun or srun), or local (threads of one process)", may_change);
@@ -65,6 +71,7 @@ void RuntimeOptions::check() const {
   require(checkpoint_keep_best >= 0, "checkpoint.keep_best", std::to_string(checkpoint_keep_best), "0 or more");
   require(checkpoint_best == "min" || checkpoint_best == "max", "checkpoint.best", checkpoint_best, "min or max");
   require(checkpoint_quota_bytes >= 0, "checkpoint.quota_bytes", std::to_string(checkpoint_quota_bytes), "0 or more");
+  require(checkpoint_flush_every >= 1, "checkpoint.flush_every", std::to_string(checkpoint_flush_every), "at least 1");
   require(log_every_steps >= 1, "log.every_steps", std::to_string(log_every_steps), "at least 1");
   constexpr std::string_view kBackends[] = {"auto", "shm", "nodes", "mpi", "local"};
   const bool known = std::find(std::begin(kBackends), std::end(kBackends), comm_backend) != std::end(kBackends);

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <system_error>
 
 #include "lockstep/base/error.hpp"
@@ -74,10 +75,20 @@ int RunFolder::stored_micro_batches() const {
   }
 }
 
+const std::string& RunFolder::id() {
+  if (!id_.empty()) return id_;
+  const fs::path path = path_ / "run.json";
+  if (fs::exists(path)) id_ = read_record(path).value("id", "");
+  std::random_device random;
+  if (id_.empty()) id_ = fmt::format("{:08x}{:08x}", random(), random());
+  return id_;
+}
+
 void RunFolder::record_start(const Start& start) {
   const fs::path path = path_ / "run.json";
   Json record = fs::exists(path) ? read_record(path) : Json::object();
   record["schema_version"] = 1;
+  record["id"] = id();
   record["lockstep"] = std::string(version());
   record["backend"] = start.backend;
   record["world_size"] = start.ranks.size();

@@ -24,6 +24,10 @@ class RunFolder {
   // M as an earlier start of this run wrote it; 0 if there was none. Throws IoError if run.json cannot be understood.
   [[nodiscard]] int stored_micro_batches() const;
 
+  // What this run is known by, unlike any other, also one that was in this folder before; made at its first start. The
+  // same until record_start() has kept it. Throws as stored_micro_batches().
+  [[nodiscard]] const std::string& id();
+
   struct Start {
     std::vector<comm::Peer> ranks;
     DeterminismRecord determinism;
@@ -45,6 +49,7 @@ class RunFolder {
  private:
   std::filesystem::path path_;
   FileLock lock_;
+  std::string id_;
 };
 
 }  // namespace lockstep

@@ -27,7 +27,7 @@ class StepLoop::Impl {
   void seed_outside() const { at::manual_seed(micro_batch_seed(rt.options.seed, step, rt.micro_batches)); }
   [[nodiscard]] std::int64_t total_steps() const;
   void share_findings();
-  void save();
+  void save(bool last);
   void write_metrics();
   void show_progress();
   void check_ranks_agree(const std::string& digest);
@@ -39,7 +39,6 @@ class StepLoop::Impl {
   std::int64_t step = 0;
   std::int64_t first_step = 0;  // the one that this start resumed at
   std::int64_t epoch = 0;
-  std::int64_t saved_step = -1;
   StepPlan plan;
   StepMetrics metrics;
   std::unique_ptr<monitor::MetricsFile> metrics_file;  // rank 0 of a run with a folder
@@ -75,13 +74,11 @@ void StepLoop::Impl::share_findings() {
   }
 }
 
-void StepLoop::Impl::save() {
-  if (!rt.folder || saved_step == step) return;
+void StepLoop::Impl::save(bool last) {
   const auto began = Clock::now();
   for (const auto& [name, value] : rt.results) latest[name] = value;
-  checkpoints.save(step, latest);
+  checkpoints.save(step, latest, last);
   last_log += Clock::now() - began;  // saving is not training time
-  saved_step = step;
 }
 
 void StepLoop::Impl::write_metrics() {
@@ -140,7 +137,6 @@ StepLoop::StepLoop(Runtime& runtime, TrainState& state, std::int64_t steps_per_e
              fmt::format("start a new run with train.micro_batches={}, or use a DataLoader", rt.world.world_size())});
   }
   impl_->step = impl_->first_step = impl_->checkpoints.start_or_resume();
-  if (impl_->step > 0) impl_->saved_step = impl_->step;
   if (rt.folder && rt.is_root()) {
     impl_->metrics_file = std::make_unique<monitor::MetricsFile>(rt.folder->metrics(), impl_->step);
   }
@@ -219,7 +215,7 @@ void StepLoop::end_step() {
   if (logs) impl.write_metrics();
   impl.show_progress();
   impl.checkpoints.advance();
-  if (saves) impl.save();
+  if (saves) impl.save(impl.stop);
   if (impl.stop) impl.checkpoints.finish();
   if (impl.stop && impl.rt.listens_to_signals) {
     impl.rt.progress.clear();
@@ -238,7 +234,7 @@ void StepLoop::finish() {
                     impl.step, impl.total_steps()));
   }
   impl.share_findings();
-  impl.save();
+  impl.save(true);
   impl.checkpoints.finish();
   impl.rt.final_step = impl.step;
   impl.rt.parameters_sha256 = parameters_sha256(impl.state);

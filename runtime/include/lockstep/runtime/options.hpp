@@ -26,6 +26,8 @@ struct RuntimeOptions {
   std::string checkpoint_metric = "loss";
   std::string checkpoint_best = "min";  // or max
   std::int64_t checkpoint_quota_bytes = 0;
+  std::string checkpoint_local_dir;          // of each node its own: partner copies there; empty: none
+  std::int64_t checkpoint_flush_every = 10;  // with local_dir, each so-manieth checkpoint goes to the run folder
   std::int64_t log_every_steps = 10;
   std::string comm_backend = "auto";  // started by a launcher: see Session::world; else local
   double timeout_seconds = 120;       // of every collective
