@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -14,81 +13,18 @@
 
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/local.hpp"
+#include "partner_hosts.hpp"
 #include "rank_state.hpp"
-#include "support/temporary_directory.hpp"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-using test::expect_holds_step;
-using test::names_in;
-using test::RankState;
+using namespace test;  // NOLINT(google-build-using-namespace): all of partner_hosts.hpp
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-using Nodes = std::vector<int>;  // the node of each rank
-
-// Hosts are folders: what lies in another one is only reached by messages.
-class Hosts {
- public:
-  // As if each node were a host with local storage of its own.
-  [[nodiscard]] fs::path of(int node) const { return root_ / ("host" + std::to_string(node)); }
-  [[nodiscard]] fs::path step_of(int node, std::int64_t step) const {
-    return checkpoint_path(of(node) / ("node-" + std::to_string(node)), step);
-  }
-  [[nodiscard]] PartnerOptions options(const Communicator& world, const Nodes& nodes) const {
-    return {.folder = of(nodes.at(static_cast<std::size_t>(world.rank()))), .nodes = nodes};
-  }
-  void lose(int node) const { fs::remove_all(of(node)); }
-  [[nodiscard]] const fs::path& root() const { return root_.path(); }
-
- private:
-  const test::TemporaryDirectory root_;
-};
-
-template <class Body>
-void run(const Nodes& nodes, Body body) {
-  run_local_ranks(static_cast<int>(nodes.size()), body);
-}
-
-SaveOutcome save(Communicator& world, PartnerSaver& saver, std::int64_t step) {
-  const RankState state(world, step);
-  saver.save(state.contents);
-  return saver.finish().value();
-}
-
-void save_steps(const Hosts& hosts, const Nodes& nodes, const std::vector<std::int64_t>& steps) {
-  run(nodes, [&](Communicator& world) {
-    PartnerSaver saver(world, hosts.options(world, nodes));
-    for (const std::int64_t step : steps) EXPECT_THAT(save(world, saver, step).failure, IsEmpty());
-  });
-}
-
-// Every rank finds `step` whole on its node; 0: nobody finds any.
-void expect_restores(const Hosts& hosts, const Nodes& nodes, std::int64_t step, std::size_t damaged = 0) {
-  run(nodes, [&](Communicator& world) {
-    const AgreedSearch search = restore_from_partners(world, hosts.options(world, nodes));
-    EXPECT_EQ(search.damaged.size(), damaged);
-    if (step == 0) {
-      EXPECT_THAT(search.newest_good.string(), IsEmpty());
-      return;
-    }
-    const int node = nodes.at(static_cast<std::size_t>(world.rank()));
-    EXPECT_EQ(search.newest_good, hosts.step_of(node, step));
-    expect_holds_step(search.newest_good, step);
-  });
-}
-
-void flip_a_byte(const fs::path& file) {
-  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-  stream.seekg(70'000);
-  const auto byte = static_cast<char>(stream.get() ^ 1);
-  stream.seekp(70'000).put(byte);
-  ASSERT_TRUE(stream.good());
-}
 
 class PartnerPlacements : public testing::TestWithParam<Nodes> {
  protected:
@@ -152,8 +88,6 @@ INSTANTIATE_TEST_SUITE_P(Nodes, PartnerPlacements,
                          testing::Values(Nodes{0, 1}, Nodes{0, 0, 1}, Nodes{0, 1, 1}, Nodes{4, 7, 9}, Nodes{0, 0, 1, 1},
                                          Nodes{0, 1, 0, 1}, Nodes{0, 0, 0, 1}, Nodes{0, 0, 0, 1, 2},
                                          Nodes{0, 1, 1, 2, 2}));
-
-const Nodes kTwoByTwo{0, 0, 1, 1};
 
 TEST(PartnerSaver, poll_brings_a_save_to_its_end) {
   const Hosts hosts;
@@ -343,137 +277,6 @@ TEST(PartnerSaver, a_folder_that_is_a_link_is_refused) {
         },
         testing::ThrowsMessage<Error>(HasSubstr("another user's")));
   });
-}
-
-TEST(RestoreFromPartners, finds_nothing_where_nothing_was_saved) {
-  const Hosts hosts;
-  expect_restores(hosts, kTwoByTwo, 0);
-}
-
-TEST(RestoreFromPartners, takes_the_newest_step) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1, 2});
-  expect_restores(hosts, kTwoByTwo, 2);
-}
-
-TEST(RestoreFromPartners, a_damaged_file_is_replaced_by_its_copy) {
-  for (const int node : {0, 1}) {
-    for (const std::string name : {"rank-00000.h5", "rank-00003.h5"}) {
-      const Hosts hosts;
-      save_steps(hosts, kTwoByTwo, {1, 2});
-      flip_a_byte(hosts.step_of(node, 2) / name);
-      expect_restores(hosts, kTwoByTwo, 2);
-    }
-  }
-}
-
-TEST(RestoreFromPartners, a_damaged_manifest_is_replaced_by_another_nodes) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1, 2});
-  flip_a_byte(hosts.step_of(1, 2) / "rank-00001.h5");
-  std::ofstream(hosts.step_of(1, 2) / "MANIFEST") << "{}";
-  expect_restores(hosts, kTwoByTwo, 2);
-}
-
-TEST(RestoreFromPartners, an_older_step_is_taken_if_both_copies_of_a_file_are_lost) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1, 2});
-  flip_a_byte(hosts.step_of(0, 2) / "rank-00001.h5");
-  fs::remove(hosts.step_of(1, 2) / "rank-00001.h5");
-  run(kTwoByTwo, [&](Communicator& world) {
-    const AgreedSearch search = restore_from_partners(world, hosts.options(world, kTwoByTwo));
-    ASSERT_EQ(search.damaged.size(), 1U);
-    EXPECT_THAT(search.damaged[0].reason, HasSubstr("rank-00001.h5"));
-    expect_holds_step(search.newest_good, 1);
-  });
-}
-
-TEST(RestoreFromPartners, two_nodes_side_by_side_are_too_many) {
-  const Hosts hosts;
-  save_steps(hosts, {0, 1, 2}, {1});
-  hosts.lose(0);
-  hosts.lose(1);
-  expect_restores(hosts, {0, 1, 2}, 0, 1);
-}
-
-TEST(RestoreFromPartners, every_second_node_may_be_lost) {
-  const Hosts hosts;
-  save_steps(hosts, {0, 1, 2, 3}, {1});
-  hosts.lose(0);
-  hosts.lose(2);
-  expect_restores(hosts, {0, 1, 2, 3}, 1);
-}
-
-TEST(RestoreFromPartners, other_ranks_on_other_nodes_may_restore) {
-  for (const Nodes& nodes : {Nodes{0}, Nodes{0, 1}, Nodes{0, 0, 1}, Nodes{0, 1, 2}, Nodes{1, 1, 1, 1, 5}}) {
-    const Hosts hosts;
-    save_steps(hosts, kTwoByTwo, {1, 2});
-    expect_restores(hosts, nodes, 2);
-  }
-}
-
-// The host that was node 1 is node 0 now, and a new one is node 1.
-TEST(RestoreFromPartners, node_numbers_may_change) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1, 2});
-  fs::remove_all(hosts.of(0));
-  fs::rename(hosts.of(1), hosts.of(0));
-  expect_restores(hosts, kTwoByTwo, 2);
-  EXPECT_THAT(names_in(hosts.of(0)), ElementsAre("node-0")) << "what was node-1 is in node-0 now";
-}
-
-TEST(RestoreFromPartners, nodes_of_one_host_share_its_folder) {
-  const test::TemporaryDirectory host;
-  const auto options = [&](const Nodes& nodes) { return PartnerOptions{.folder = host.path(), .nodes = nodes}; };
-  run(kTwoByTwo, [&](Communicator& world) {
-    PartnerSaver saver(world, options(kTwoByTwo));
-    EXPECT_THAT(save(world, saver, 1).failure, IsEmpty());
-  });
-  EXPECT_THAT(names_in(host.path()), ElementsAre("node-0", "node-1"));
-  const Nodes three{0, 2, 3};
-  run(three, [&](Communicator& world) {
-    const AgreedSearch search = restore_from_partners(world, options(three));
-    expect_holds_step(search.newest_good, 1);
-  });
-  EXPECT_THAT(names_in(host.path()), ElementsAre("node-0", "node-2", "node-3"));
-}
-
-TEST(RestoreFromPartners, a_second_restore_changes_nothing) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1});
-  expect_restores(hosts, kTwoByTwo, 1);
-  const auto inode = [&] {
-    struct stat status {};
-    EXPECT_EQ(::stat(hosts.step_of(0, 1).c_str(), &status), 0);
-    return status.st_ino;
-  };
-  const auto before = inode();
-  expect_restores(hosts, kTwoByTwo, 1);
-  EXPECT_EQ(inode(), before);
-}
-
-TEST(RestoreFromPartners, saving_goes_on_afterwards) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1, 2});
-  hosts.lose(1);
-  expect_restores(hosts, kTwoByTwo, 2);
-  save_steps(hosts, kTwoByTwo, {3, 4});
-  EXPECT_EQ(list_checkpoints(hosts.step_of(1, 4).parent_path()), (std::vector<std::int64_t>{4, 3}));
-  hosts.lose(0);
-  expect_restores(hosts, kTwoByTwo, 4);
-}
-
-TEST(RestoreFromPartners, a_node_that_cannot_write_is_named_and_nothing_is_lost) {
-  const Hosts hosts;
-  save_steps(hosts, kTwoByTwo, {1});
-  hosts.lose(1);
-  std::ofstream(hosts.of(1)) << "a file";
-  run(kTwoByTwo, [&](Communicator& world) {
-    EXPECT_THAT([&] { static_cast<void>(restore_from_partners(world, hosts.options(world, kTwoByTwo))); },
-                testing::ThrowsMessage<Error>(HasSubstr(hosts.of(1).string())));
-  });
-  fs::remove(hosts.of(1));
-  expect_restores(hosts, kTwoByTwo, 1);
 }
 
 }  // namespace

@@ -59,8 +59,8 @@ ManifestSearch::ManifestSearch(const std::vector<fs::path>& folders) {
   }
   const auto key = [](const Found& found) { return std::tie(found.step, found.hash); };
   std::ranges::sort(found_, {}, key);
-  const auto rest = std::ranges::unique(found_, {}, key);
-  found_.erase(rest.begin(), rest.end());
+  const auto same = [&](const Found& a, const Found& b) { return key(a) == key(b); };
+  found_.erase(std::unique(found_.begin(), found_.end(), same), found_.end());
 }
 
 std::optional<std::string> ManifestSearch::next(Communicator& world) {
