@@ -40,7 +40,7 @@ class PartnerCopy {
   // Local. Throws CommError; IoError if writing cannot begin, once.
   void advance();
   [[nodiscard]] bool receives() const noexcept { return messages_.left() > 0; }
-  void help() { writer_.help(); }
+  void hurry() { writer_.hurry(); }
   // Local. No file is at work.
   [[nodiscard]] bool written() const noexcept { return !file_at_work_ || writer_.done(); }
   // Local. A number that changes while it moves.

@@ -321,8 +321,8 @@ SaveOutcome PartnerSaver::Impl::end(std::string failure) {
 std::optional<SaveOutcome> PartnerSaver::Impl::finish() {
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
-    part_.help();
-    for (PartnerCopy& copy : copies_) copy.help();
+    part_.hurry();
+    for (PartnerCopy& copy : copies_) copy.hurry();
     if (exchanges_messages()) {  // which move only while somebody calls
       for (const auto until = Clock::now() + kPollInterval; Clock::now() < until;) world_.progress();
     } else {

@@ -153,7 +153,7 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::poll(bool may_give_up) {
 std::optional<SaveOutcome> CheckpointSaver::Impl::finish() {
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
-    part_.help();
+    part_.hurry();
     std::this_thread::sleep_for(kPollInterval);
   }
   return std::nullopt;

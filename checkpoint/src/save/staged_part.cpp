@@ -55,9 +55,23 @@ void StagedPart::stage(const CheckpointContents& contents, std::filesystem::path
   image_ = prepare_image(layout_->part, memory_);
   WriteJob job{.path = std::move(file), .image = image_, .read_back = read_back};
   add_copies(contents, overlap, job);
-  compare(contents, overlap, job);
+  const auto compared = sources(layout_->plan, layout_->part.compared, contents);
+  compared_later_.clear();
+  for (std::size_t i = 0; i < compared.size(); ++i) {
+    if (!overlap || compared[i].changes_in_forward) continue;
+    job.compared.push_back(compared[i].bytes);
+    compared_later_.push_back(i);
+  }
   writer_.start(std::move(job));
   file_at_work_ = true;
+  // What another rank writes is not copied here: its CRC-32C tells whether the two have the same bits. Taken last,
+  // while the file is on its way.
+  compared_crcs_.assign(compared.size(), 0);
+  if (compared_later_.size() < compared.size()) writer_.hurry();
+  for (std::size_t i = 0; i < compared.size(); ++i) {
+    if (!overlap || compared[i].changes_in_forward) compared_crcs_[i] = crc32c(compared[i].bytes);
+  }
+  writer_.relax();
 }
 
 void StagedPart::add_copies(const CheckpointContents& contents, bool overlap, WriteJob& job) const {
@@ -70,21 +84,6 @@ void StagedPart::add_copies(const CheckpointContents& contents, bool overlap, Wr
       job.copies.push_back(copy);
     } else {
       std::memcpy(copy.to, copy.from, copy.bytes);
-    }
-  }
-}
-
-// What another rank writes is not copied here: its CRC-32C tells whether the two have the same bits.
-void StagedPart::compare(const CheckpointContents& contents, bool overlap, WriteJob& job) {
-  const auto compared = sources(layout_->plan, layout_->part.compared, contents);
-  compared_crcs_.assign(compared.size(), 0);
-  compared_later_.clear();
-  for (std::size_t i = 0; i < compared.size(); ++i) {
-    if (overlap && !compared[i].changes_in_forward) {
-      job.compared.push_back(compared[i].bytes);
-      compared_later_.push_back(i);
-    } else {
-      compared_crcs_[i] = crc32c(compared[i].bytes);
     }
   }
 }

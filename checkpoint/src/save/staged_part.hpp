@@ -31,7 +31,7 @@ class StagedPart {
   void stage(const CheckpointContents& contents, std::filesystem::path file, bool overlap, bool read_back);
   // Local.
   void wait_until_copied() { writer_.wait_until_copied(); }
-  void help() { writer_.help(); }
+  void hurry() { writer_.hurry(); }
   [[nodiscard]] bool copied() const noexcept { return writer_.copied(); }
   [[nodiscard]] bool done() const noexcept { return !file_at_work_ || writer_.done(); }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return writer_.bytes_done(); }
@@ -55,7 +55,6 @@ class StagedPart {
   };
   void drop_earlier_file();
   void add_copies(const CheckpointContents& contents, bool overlap, WriteJob& job) const;
-  void compare(const CheckpointContents& contents, bool overlap, WriteJob& job);
 
   std::optional<Layout> layout_;
   CheckpointContents contents_;

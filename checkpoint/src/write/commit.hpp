@@ -17,8 +17,8 @@ namespace lockstep {
 // Whether `path` is a checkpoint of `step` that verifies. Throws CannotLook.
 [[nodiscard]] bool holds_good_checkpoint(const std::filesystem::path& path, std::int64_t step);
 
-// Makes folder/step-N.tmp-<pid>-<random>, mode 0700; before, `folder` if need be, durably. Returns its path. The fsync of
-// commit() makes the new folder durable: here, training would wait for it.
+// Makes folder/step-N.tmp-<pid>-<random>, mode 0700; before, `folder` if need be, durably. Returns its path. The fsync
+// of commit() makes the new folder durable: here, training would wait for it.
 [[nodiscard]] std::filesystem::path make_unfinished_folder(const std::filesystem::path& folder, std::int64_t step);
 
 // `manifest` has all but index.h5. Writes index.h5 and MANIFEST and fsyncs them and the folder, which from now on

@@ -102,6 +102,14 @@ void FileWork::on_two_threads(std::size_t items, Stage&& stage) {
   }
 }
 
+// In a catch block: keeps the first failure and stops all threads.
+void FileWork::fail() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!error_) error_ = std::current_exception();
+  stop_ = true;
+  moved_.notify_all();
+}
+
 void FileWork::run() noexcept {
   try {
     on_two_threads(looks_.size(), [this] { look(); });
@@ -109,11 +117,40 @@ void FileWork::run() noexcept {
     if (!stop_) take_crcs_of_compared();
     if (!stop_) write_file();
   } catch (...) {
-    error_ = std::current_exception();
+    fail();
   }
   const std::lock_guard lock(mutex_);
   done_ = true;
   moved_.notify_all();
+}
+
+bool FileWork::hurry() noexcept {
+  hurry_ = true;
+  return !done_ && !is_joined_.exchange(true);
+}
+
+void FileWork::join_in() noexcept {
+  try {
+    look();
+    wait_until([this] { return is_open_ || done_ || !hurry_; });
+    while (is_open_ && hurry_ && write_piece()) {
+    }
+  } catch (...) {
+    fail();
+  }
+  is_joined_ = false;
+}
+
+void FileWork::relax() noexcept {
+  const std::lock_guard lock(mutex_);
+  hurry_ = false;
+  moved_.notify_all();
+}
+
+template <class Condition>
+void FileWork::wait_until(Condition&& condition) {
+  std::unique_lock lock(mutex_);
+  moved_.wait(lock, [&] { return condition() || stop_; });
 }
 
 void FileWork::look() {
@@ -149,29 +186,41 @@ void FileWork::take_crcs_of_compared() {
 }
 
 void FileWork::write_file() {
-  OutputFile file(job_.path);
-  file.allocate(whole_pages(job_.image.size()));
-  on_two_threads(count_of(job_.image.size(), kWriteBytes), [&] { write_image(file); });
-  wait_until_summed();
+  file_ = std::make_unique<OutputFile>(job_.path);
+  file_->allocate(whole_pages(job_.image.size()));
+  {
+    const std::lock_guard lock(mutex_);
+    is_open_ = true;
+    moved_.notify_all();
+  }
+  const std::size_t pieces = count_of(job_.image.size(), kWriteBytes);
+  on_two_threads(pieces, [this] {
+    while (write_piece()) {
+    }
+  });
+  sum(kAll);
+  wait_until([&] { return pieces_done_ == pieces && sums_done_ == count_of(job_.image.size(), kSumBytes); });
   if (stop_) return;
   take_crcs_of_pieces();
-  file.finish(job_.image.size());
+  file_->finish(job_.image.size());
   if (!job_.read_back) return;
-  next_byte_ = 0;
   buffer_->reserve(2 * kReadBytes);
-  on_two_threads(count_of(job_.image.size(), kReadBytes), [&] { read_back(file); });
+  on_two_threads(count_of(job_.image.size(), kReadBytes), [&] { read_back(*file_); });
 }
 
-void FileWork::write_image(OutputFile& file) {
-  for (;;) {
-    const std::size_t first = next_byte_.fetch_add(kWriteBytes);
-    if (first >= job_.image.size()) return;
-    const std::size_t bytes = std::min(kWriteBytes, job_.image.size() - first);
-    sum(kWriteBytes / kSumBytes);  // while the other thread waits for the disk
-    if (stop_) return;
-    file.write(first, {job_.image.data() + first, whole_pages(bytes)});
-    bytes_done_ += bytes;
-  }
+// The next one; false: there is none.
+bool FileWork::write_piece() {
+  const std::size_t first = next_piece_++ * kWriteBytes;
+  if (first >= job_.image.size()) return false;
+  const std::size_t bytes = std::min(kWriteBytes, job_.image.size() - first);
+  sum(kWriteBytes / kSumBytes);  // while the other threads wait for the disk
+  if (stop_) return false;
+  file_->write(first, {job_.image.data() + first, whole_pages(bytes)});
+  bytes_done_ += bytes;
+  ++pieces_done_;
+  const std::lock_guard lock(mutex_);
+  moved_.notify_all();
+  return true;
 }
 
 // Takes the CRC-32Cs of up to so many runs of blocks.
@@ -190,16 +239,6 @@ void FileWork::sum(std::size_t runs) {
     const std::lock_guard lock(mutex_);
     moved_.notify_all();
   }
-}
-
-void FileWork::help() {
-  if (looks_done_ == looks_.size()) sum(kAll);
-}
-
-void FileWork::wait_until_summed() {
-  sum(kAll);
-  std::unique_lock lock(mutex_);
-  moved_.wait(lock, [this] { return sums_done_ == count_of(job_.image.size(), kSumBytes) || stop_; });
 }
 
 void FileWork::take_crcs_of_pieces() {
@@ -242,6 +281,7 @@ void FileWork::read_back(OutputFile& file) {
 }
 
 WrittenFile FileWork::result() {
+  const std::lock_guard lock(mutex_);
   if (error_) std::rethrow_exception(error_);
   return std::move(written_);
 }

@@ -28,8 +28,11 @@ class FileWork {
   // Helps to copy: the writer's threads have a low priority, and the caller waits for them.
   void wait_until_copied();
   [[nodiscard]] bool copied() const noexcept { return looks_done_ == looks_.size() || done_ || stop_; }
-  // Helps with the checksums of the image, once that is complete. Does not wait.
-  void help();
+  // From here to relax() there is a hurry. True: one more thread is wanted, and is to call join_in(), which takes its
+  // share of what is left to copy, to sum and to write, as long as there is a hurry.
+  [[nodiscard]] bool hurry() noexcept;
+  void join_in() noexcept;
+  void relax() noexcept;
   [[nodiscard]] bool done() const noexcept { return done_; }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return bytes_done_; }
   WrittenFile result();  // once done; throws what run() met
@@ -54,9 +57,11 @@ class FileWork {
   void look();
   void take_crcs_of_compared();
   void write_file();
-  void write_image(OutputFile& file);
+  [[nodiscard]] bool write_piece();
   void sum(std::size_t runs);
-  void wait_until_summed();
+  template <class Condition>
+  void wait_until(Condition&& condition);
+  void fail() noexcept;
   void take_crcs_of_pieces();
   [[nodiscard]] std::uint32_t crc_of(ByteRange piece) const;
   void read_back(OutputFile& file);
@@ -65,20 +70,26 @@ class FileWork {
   std::shared_ptr<StagingMemory> buffer_;
   std::vector<Look> looks_;
   WrittenFile written_;
-  std::exception_ptr error_;
+  std::unique_ptr<OutputFile> file_;  // set before is_open_
 
   std::atomic<std::size_t> next_look_ = 0;
   std::atomic<std::size_t> looks_done_ = 0;
   std::atomic<std::size_t> next_sum_ = 0;  // runs of kSumBytes of the image
   std::atomic<std::size_t> sums_done_ = 0;
-  std::atomic<std::size_t> next_byte_ = 0;    // to write, then to read back
+  std::atomic<std::size_t> next_piece_ = 0;  // of kWriteBytes of the image
+  std::atomic<std::size_t> pieces_done_ = 0;
+  std::atomic<std::size_t> next_byte_ = 0;    // to read back
   std::atomic<std::size_t> next_buffer_ = 0;  // a thread's part of `buffer_`
   std::atomic<std::uint64_t> bytes_done_ = 0;
   std::atomic<int> memory_users_ = 0;
+  std::atomic<bool> is_open_ = false;
+  std::atomic<bool> hurry_ = false;
+  std::atomic<bool> is_joined_ = false;  // join_in() is at work, or will be
   std::atomic<bool> stop_ = false;
   std::atomic<bool> done_ = false;
-  std::mutex mutex_;  // of the condition only: what it tells is atomic
-  std::condition_variable moved_;
+  std::mutex mutex_;
+  std::exception_ptr error_;       // the first; guarded by mutex_
+  std::condition_variable moved_;  // of what is atomic, too
 };
 
 }  // namespace lockstep

@@ -19,17 +19,20 @@
 namespace lockstep {
 namespace {
 
-// For this thread and those that it starts. Failures do not matter: then it competes with training on equal terms.
-void become_background_thread() {
+void become_writer() {
   ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-  const long thread = ::syscall(SYS_gettid);
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread), 19);
-  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
   // A file past the shell's limit is an error of this checkpoint, not the end of the process.
   sigset_t file_too_large;
   ::sigemptyset(&file_too_large);
   ::sigaddset(&file_too_large, SIGXFSZ);
   ::pthread_sigmask(SIG_BLOCK, &file_too_large, nullptr);
+}
+
+// For this thread and those that it starts. Failures do not matter: then it competes with training on equal terms.
+void give_way_to_training() {
+  const long thread = ::syscall(SYS_gettid);
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread), 19);
+  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
 }
 
 }  // namespace
@@ -39,17 +42,23 @@ struct FileWriter::Impl {
   std::shared_ptr<StagingMemory> buffer = std::make_shared<StagingMemory>();
   std::shared_ptr<FileWork> work{};  // none: nothing is at work
   std::thread thread{};
+  std::thread hurried{};
+
+  void join() {
+    thread.join();
+    if (hurried.joinable()) hurried.join();
+  }
+  void detach() {
+    thread.detach();
+    if (hurried.joinable()) hurried.detach();
+  }
 };
 
 FileWriter::FileWriter() : impl_(std::make_unique<Impl>()) {}
 
 FileWriter::~FileWriter() {
   if (!impl_->work) return;
-  if (impl_->work->give_up()) {
-    impl_->thread.join();
-  } else {
-    impl_->thread.detach();
-  }
+  impl_->work->give_up() ? impl_->join() : impl_->detach();
 }
 
 void FileWriter::start(WriteJob job) {
@@ -57,7 +66,8 @@ void FileWriter::start(WriteJob job) {
   auto work = std::make_shared<FileWork>(std::move(job), impl_->buffer);
   try {
     impl_->thread = std::thread([work] {
-      become_background_thread();
+      become_writer();
+      give_way_to_training();
       work->run();
     });
   } catch (const std::system_error& error) {
@@ -73,8 +83,21 @@ void FileWriter::wait_until_copied() {
 }
 
 bool FileWriter::copied() const noexcept { return !impl_->work || impl_->work->copied(); }
-void FileWriter::help() {
-  if (impl_->work) impl_->work->help();
+
+void FileWriter::hurry() {
+  if (!impl_->work || !impl_->work->hurry()) return;
+  if (impl_->hurried.joinable()) impl_->hurried.join();  // that of the last time has left
+  try {
+    impl_->hurried = std::thread([work = impl_->work] {
+      become_writer();
+      work->join_in();
+    });
+  } catch (const std::system_error&) {  // no more threads for this user: then it takes longer
+  }
+}
+
+void FileWriter::relax() {
+  if (impl_->work) impl_->work->relax();
 }
 
 bool FileWriter::done() const noexcept { return impl_->work && impl_->work->done(); }
@@ -84,8 +107,8 @@ std::uint64_t FileWriter::bytes_done() const noexcept { return impl_->work ? imp
 WrittenFile FileWriter::take() {
   assert(impl_->work);
   wait_until_copied();
-  help();
-  impl_->thread.join();
+  hurry();
+  impl_->join();
   return std::exchange(impl_->work, nullptr)->result();
 }
 

@@ -70,10 +70,13 @@ class FileWriter {
   void wait_until_copied();                    // `copies` and `compared` were read; at once if none is at work
   [[nodiscard]] bool copied() const noexcept;  // wait_until_copied() would not wait
   [[nodiscard]] bool done() const noexcept;    // take() would not wait
-  [[nodiscard]] std::uint64_t bytes_done()
-      const noexcept;  // written and read back, of the file at work: moves while disks do
-  void help();         // with checksums, at the caller's priority: when it has nothing else to do. Does not wait
-  WrittenFile take();  // waits, and helps. Throws IoError with the path, the failed call and errno's text
+  // Written and read back, of the file at work: moves while disks do.
+  [[nodiscard]] std::uint64_t bytes_done() const noexcept;
+  // Somebody waits: one more thread, of the caller's priority, joins in until relax() or the file's end. They do not
+  // wait.
+  void hurry();
+  void relax();
+  WrittenFile take();  // hurries and waits. Throws IoError with the path, the failed call and errno's text
 
  private:
   struct Impl;
