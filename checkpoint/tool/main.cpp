@@ -4,6 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <string>
@@ -134,7 +137,12 @@ int main_command(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return lockstep::tool::main_command(argc, argv);
+    const int code = lockstep::tool::main_command(argc, argv);
+    // A report that a full disk has swallowed must not look like a good one.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      throw lockstep::IoError({.what = "write to standard output", .why = std::strerror(errno), .fix = "make room"});
+    }
+    return code;
   } catch (const lockstep::Error& error) {
     fmt::print(stderr, "error: {}\n", error.what());
     return static_cast<int>(error.exit_code());

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 
 // Without the last slash, so that it has a last name.
 fs::path path_of(const std::string& given) {
+  if (given.empty()) throw UsageError({.what = "the path", .why = "it is empty", .fix = "give a folder"});
   const fs::path path = fs::absolute(fs::path(given)).lexically_normal();
   return path.has_filename() ? path : path.parent_path();
 }
@@ -26,6 +27,11 @@ fs::path path_of(const std::string& given) {
 
 fs::path checkpoints_folder(const std::string& given) {
   const fs::path path = path_of(given);
+  if (step_of_name(path.filename().string()) && fs::exists(path / kManifestName)) {
+    throw UsageError({.what = given,
+                      .why = "it is one checkpoint, and this is done to a folder of them",
+                      .fix = fmt::format("give {}", path.parent_path().string())});
+  }
   if (fs::is_directory(path / "checkpoints")) return path / "checkpoints";
   if (fs::is_directory(path)) return path;
   throw UsageError({.what = given, .why = "there is no such folder", .fix = "give a run folder, or its checkpoints/"});

@@ -94,6 +94,9 @@ int verify(const std::string& given, int threads, bool json) {
   } else {
     const fs::path folder = checkpoints_folder(given);
     for (const std::int64_t step : list_checkpoints(folder)) paths.push_back(checkpoint_path(folder, step));
+    if (paths.empty()) {
+      throw UsageError({.what = given, .why = "there is no checkpoint in it", .fix = "give another folder"});
+    }
   }
   const auto start = std::chrono::steady_clock::now();
   Json checkpoints = Json::array();

@@ -32,7 +32,7 @@ class Checkpointing {
   void wait_until_staged();
   // Collective. Moves the save in flight on; a save that failed is a warning, and the run goes on.
   void advance();
-  // Collective. Returns when the last save is durable; throws CheckpointError on all ranks if it failed.
+  // Collective. Returns when the last save is durable; throws AgreedError on all ranks if it failed.
   void finish();
 
  private:

@@ -40,7 +40,7 @@ class Crash(MainJob):
             with self.subTest(ranks=ranks):
                 folder = self.place / f"crashed-{ranks}"
                 job = self.place.start(*self.command(*self.options, folder=folder))
-                job.wait_until(lambda: len(jobs.metrics(folder)) >= STEPS // 2, "half of the steps")
+                job.wait_until(lambda: len(jobs.metrics(folder)) >= STEPS // 2 and jobs.saved_steps(folder), "half of the steps")
                 os.kill(jobs.run_json(folder)["ranks"][1]["pid"], signal.SIGKILL)
                 job.finish().expect(137)
                 self.assertLess(len(jobs.metrics(folder)), STEPS, "the kill came too late to test anything")

@@ -26,7 +26,7 @@ class Stop(MainJob):
     def start(self, output=None):
         """A job that has passed its first checkpoint."""
         job = self.place.start(*self.command(*self.options), output=output)
-        job.wait_until(lambda: len(jobs.metrics(self.folder)) >= 6, "step 6")
+        job.wait_until(lambda: len(jobs.metrics(self.folder)) >= 6 and jobs.saved_steps(self.folder), "step 6")
         return job
 
     def pid_of(self, rank):

@@ -183,6 +183,11 @@ def checkpoints(folder):
     return sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
 
 
+def saved_steps(folder):
+    """Of the complete checkpoints; a save in flight is not one."""
+    return [int(name[5:]) for name in checkpoints(folder) if re.fullmatch(r"step-\d+", name)]
+
+
 def listing(folder):
     """Path and digest of every file below `folder`, without those that each start or failure writes: logs, last calls and
     the lock."""

@@ -2,30 +2,32 @@
 #include "save/background.hpp"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
+#include <system_error>
 #include <utility>
 
 #include "lockstep/base/error.hpp"
 #include "write/commit.hpp"
+#include "write/writer_thread.hpp"
 
 namespace lockstep {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(10);  // of the destructor
 
-void retain(const RetentionPolicy& policy, const std::filesystem::path& folder, SaveOutcome& outcome) {
-  try {
-    outcome.removed = apply_retention(folder, policy, outcome.step);
-  } catch (const Error& error) {
-    outcome.warnings.push_back(fmt::format("older checkpoints were not removed: {}", error.what()));
-  }
-}
-
 }  // namespace
 
-SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest, const RetentionPolicy& policy,
-                              KeptIndex& index) {
+SaveOutcome retain(const std::filesystem::path& folder, const RetentionPolicy& policy, std::int64_t step) {
+  SaveOutcome outcome{.step = step};
+  try {
+    outcome.removed = apply_retention(folder, policy, step);
+  } catch (const std::exception& error) {
+    outcome.warnings.push_back(fmt::format("older checkpoints were not removed: {}", error.what()));
+  }
+  return outcome;
+}
+
+SaveOutcome commit_on_root(const std::filesystem::path& unfinished, Manifest manifest, KeptIndex& index) {
   SaveOutcome outcome{.step = manifest.step};
   try {
     outcome.path = commit(unfinished, std::move(manifest), index, outcome.warnings);
@@ -33,18 +35,21 @@ SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest 
     const auto* ours = dynamic_cast<const Error*>(&error);
     outcome.failure = ours == nullptr ? error.what() : fmt::format("{}: {}", ours->text().what, ours->text().why);
     discard(unfinished);
-    return outcome;
   }
-  retain(policy, outcome.path.parent_path(), outcome);
   return outcome;
 }
 
 void BackgroundCommit::start(std::packaged_task<SaveOutcome(KeptIndex&)> commit) {
   outcome_ = commit.get_future();
-  thread_ = std::thread([commit = std::move(commit), index = index_]() mutable {
-    ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-    commit(*index);
-  });
+  const auto task = std::make_shared<std::packaged_task<SaveOutcome(KeptIndex&)>>(std::move(commit));
+  try {
+    thread_ = std::thread([task, index = index_] {
+      become_writer();
+      (*task)(*index);
+    });
+  } catch (const std::system_error&) {  // no more threads for this user: then training waits
+    (*task)(*index_);
+  }
 }
 
 bool BackgroundCommit::at_work() const {
@@ -53,7 +58,7 @@ bool BackgroundCommit::at_work() const {
 
 SaveOutcome BackgroundCommit::take() {
   SaveOutcome outcome = outcome_.get();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   return outcome;
 }
 

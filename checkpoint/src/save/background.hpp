@@ -14,13 +14,14 @@
 
 namespace lockstep {
 
-// What the commit of CheckpointSaver does: commits the checkpoint and applies the retention policy. A failed commit is
-// in the outcome; nothing is left of it.
-[[nodiscard]] SaveOutcome commit_and_retain(const std::filesystem::path& unfinished, Manifest manifest,
-                                            const RetentionPolicy& policy, KeptIndex& index);
+// What CheckpointSaver commits with. A failed commit is in the outcome; nothing is left of it.
+[[nodiscard]] SaveOutcome commit_on_root(const std::filesystem::path& unfinished, Manifest manifest, KeptIndex& index);
 
-// Runs a commit on a thread of its own ("lockstep-ckpt"). The commit owns all that it needs: a thread that does not
-// come back from the disk can be let go.
+// Applies the retention policy after `step` was committed. A failure is a warning.
+[[nodiscard]] SaveOutcome retain(const std::filesystem::path& folder, const RetentionPolicy& policy, std::int64_t step);
+
+// Runs a commit, or what comes after one, on a thread of its own ("lockstep-ckpt"). It owns all that it needs: a thread
+// that does not come back from the disk can be let go.
 class BackgroundCommit {
  public:
   BackgroundCommit() = default;

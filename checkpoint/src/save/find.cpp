@@ -27,6 +27,13 @@ std::vector<std::int64_t> share_list(Communicator& world, std::vector<std::int64
 
 // This rank's share of the files; what is wrong with them.
 std::string damage_of(const Communicator& world, const fs::path& path, std::int64_t step) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    throw CannotLook({.who = world.who(),
+                      .what = fmt::format("look at checkpoint {}", path.string()),
+                      .why = "this host does not see it, and rank 0's does",
+                      .fix = "use a folder that all hosts share, and check that it is mounted here"});
+  }
   try {
     const Checkpoint checkpoint = Checkpoint::open(path);
     if (checkpoint.step() != step)

@@ -20,14 +20,18 @@ void for_pieces(std::span<std::byte> bytes, const Begin& begin) {
 
 }  // namespace
 
-void PieceMessages::send(Communicator& world, int to, std::span<std::byte> bytes) {
-  for_pieces(bytes,
-             [&](Buffer piece) { works_.push_back(world.send(piece, to, {.label = "a checkpoint's partner copy"})); });
+void PieceMessages::send(Communicator& world, int to, std::span<std::byte> bytes, const std::shared_ptr<void>& owner) {
+  for_pieces(bytes, [&](Buffer piece) {
+    works_.push_back(world.send(piece, to, {.label = "a checkpoint's partner copy"}));
+    works_.back().keep_alive(owner);
+  });
 }
 
-void PieceMessages::receive(Communicator& world, int from, std::span<std::byte> bytes) {
+void PieceMessages::receive(Communicator& world, int from, std::span<std::byte> bytes,
+                            const std::shared_ptr<void>& owner) {
   for_pieces(bytes, [&](Buffer piece) {
     works_.push_back(world.receive(piece, from, {.label = "a checkpoint's partner copy"}));
+    works_.back().keep_alive(owner);
   });
 }
 
@@ -46,12 +50,12 @@ void PartnerCopy::reserve(std::uint64_t bytes) {
     if (file_at_work_) static_cast<void>(take());
   } catch (const IoError&) {  // told when its save failed
   }
-  image_ = memory_.reserve(bytes).first(bytes);
+  image_ = memory_->reserve(bytes).first(bytes);
 }
 
 void PartnerCopy::begin(Communicator& world, std::filesystem::path file) {
   file_ = std::move(file);
-  messages_.receive(world, origin_, image_);
+  messages_.receive(world, origin_, image_, memory_);
 }
 
 void PartnerCopy::advance() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <memory>
 #include <span>
 
 #include "lockstep/comm/communicator.hpp"
@@ -16,9 +17,9 @@ namespace lockstep {
 // their collectives, so that neither can wait for a piece that the other does not come to.
 class PieceMessages {
  public:
-  // Local. None may be under way. The memory is borrowed until done().
-  void send(Communicator& world, int to, std::span<std::byte> bytes);
-  void receive(Communicator& world, int from, std::span<std::byte> bytes);
+  // Local. None may be under way. `owner` keeps the memory: after a failure a message may still come into it.
+  void send(Communicator& world, int to, std::span<std::byte> bytes, const std::shared_ptr<void>& owner);
+  void receive(Communicator& world, int from, std::span<std::byte> bytes, const std::shared_ptr<void>& owner);
   // Local. Moves them on without waiting. Throws CommError.
   [[nodiscard]] bool done();
   [[nodiscard]] std::size_t left() const noexcept { return works_.size(); }
@@ -53,7 +54,7 @@ class PartnerCopy {
   std::filesystem::path file_;  // empty: being written, or none
   std::span<std::byte> image_;
   bool file_at_work_ = false;
-  StagingMemory memory_;
+  std::shared_ptr<StagingMemory> memory_ = std::make_shared<StagingMemory>();
   PieceMessages messages_;
   FileWriter writer_;
 };

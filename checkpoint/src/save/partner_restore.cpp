@@ -146,20 +146,12 @@ void PartnerRestore::complete(const Manifest& manifest, const std::string& text,
   });
 }
 
-// Collective. Those of numbers that no node of this host has now would never be removed by retention. Nodes that look
-// alike and are not only leave one too many.
+// Local. Folders of numbers that no node has now would never be removed by retention. One that another node has may be
+// its folder: `folder_` could be on a disk that nodes share.
 void PartnerRestore::remove_other_nodes() {
-  struct stat status {};
-  const bool known = ::stat(folder_.c_str(), &status) == 0;
-  const auto& peer = world_.peers()[static_cast<std::size_t>(world_.rank())];
-  auto host = static_cast<std::int64_t>(
-      fnv1a(fmt::format("{} {} {}", peer.host, known ? status.st_dev : 0, known ? status.st_ino : 0)));
-  std::vector<std::int64_t> hosts(static_cast<std::size_t>(world_.world_size()));
-  world_.all_gather(hosts.data(), {&host, 1, DType::int64}).wait();
   if (!is_first_of_node()) return;
   std::set<fs::path> current;
   for (int rank = 0; rank < world_.world_size(); ++rank) {
-    if (hosts[static_cast<std::size_t>(rank)] != host) continue;
     current.insert(node_folder(folder_, placement_.number_of(placement_.node_of(rank))));
   }
   for (const fs::path& folder : folders_) {

@@ -193,7 +193,13 @@ std::optional<SaveOutcome> PartnerSaver::Impl::poll(bool may_give_up) {
     case SaveProgress::State::at_work:
       return std::nullopt;
     case SaveProgress::State::stuck: {
-      SaveOutcome outcome{.step = step(), .failure = save_->progress.stuck_text(world_, "which writes or commits")};
+      SaveOutcome outcome{.step = step()};
+      if (save_->phase == Phase::tidying) {
+        outcome = std::move(save_->outcome);
+        outcome.warnings.emplace_back("older checkpoints are still being removed");
+      } else {
+        outcome.failure = save_->progress.stuck_text(world_, "which writes or commits");
+      }
       save_.reset();  // the disk may come back and the thread with it: the folder is left to the next start
       return outcome;
     }
@@ -204,6 +210,7 @@ std::optional<SaveOutcome> PartnerSaver::Impl::poll(bool may_give_up) {
 }
 
 std::optional<SaveOutcome> PartnerSaver::Impl::next_phase() {
+  save_->progress.begin_anew();
   switch (save_->phase) {
     case Phase::staging:
       begin_to_send();
@@ -231,7 +238,7 @@ void PartnerSaver::Impl::begin_to_send() {
   save_->phase = Phase::writing;
   save_->not_sent = save_->failure.agreed(world_);
   if (!save_->not_sent.empty()) return;
-  to_partner_.send(world_, placement_.partner_of(world_.rank()), part_.image());
+  to_partner_.send(world_, placement_.partner_of(world_.rank()), part_.image(), part_.memory());
   for (PartnerCopy& copy : copies_) copy.begin(world_, save_->unfinished / part_name(copy.origin()));
 }
 
@@ -319,6 +326,7 @@ SaveOutcome PartnerSaver::Impl::end(std::string failure) {
 }
 
 std::optional<SaveOutcome> PartnerSaver::Impl::finish() {
+  if (save_) save_->progress.begin_anew();
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
     part_.hurry();

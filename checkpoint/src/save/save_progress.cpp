@@ -26,6 +26,11 @@ SaveProgress::State SaveProgress::exchange(Communicator& world, std::int64_t own
   return done ? State::done : State::at_work;
 }
 
+void SaveProgress::begin_anew() {
+  told_.clear();
+  moved_ = Clock::now();
+}
+
 std::string SaveProgress::stuck_text(const Communicator& world, std::string_view doing) const {
   std::vector<std::string> ranks;
   for (std::size_t rank = 0; rank < told_.size(); ++rank) {

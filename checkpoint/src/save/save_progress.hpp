@@ -24,6 +24,9 @@ class SaveProgress {
   // give up, and no number has changed for the timeout.
   [[nodiscard]] State exchange(Communicator& world, std::int64_t own, bool may_give_up);
 
+  // Another phase, or somebody begins to wait: the time before does not count.
+  void begin_anew();
+
   // "the disk has not moved for 120 s: rank 3 (n07), <doing>", of all ranks that were not done.
   [[nodiscard]] std::string stuck_text(const Communicator& world, std::string_view doing) const;
 

@@ -23,12 +23,15 @@ namespace fs = std::filesystem;
 
 constexpr auto kPollInterval = std::chrono::milliseconds(1);  // of finish(): ranks talk, while their threads write
 
+enum class Phase { writing, committing, tidying };
+
 struct SaveInFlight {
   explicit SaveInFlight(std::chrono::milliseconds timeout) : progress(timeout) {}
   fs::path unfinished;  // empty: it could not be made
   OwnFailure failure;
-  bool committing = false;
+  Phase phase = Phase::writing;
   SaveProgress progress;
+  SaveOutcome outcome{};  // of the commit, while older checkpoints are removed
 };
 
 }  // namespace
@@ -46,10 +49,16 @@ class CheckpointSaver::Impl {
  private:
   [[nodiscard]] bool is_root() const noexcept { return world_.rank() == 0; }
   [[nodiscard]] std::int64_t step() const noexcept { return part_.contents().step; }
+  [[nodiscard]] bool removes() const noexcept {
+    return options_.retention.keep_last > 0 || options_.retention.quota_bytes > 0;
+  }
   void make_folder();
   [[nodiscard]] std::int64_t own_status() const;
   std::optional<SaveOutcome> collect();
   void begin_commit(const std::vector<RankReport>& reports);
+  std::optional<SaveOutcome> begin_to_tidy();
+  [[nodiscard]] SaveOutcome end_tidied();
+  void begin_phase(Phase phase);
   [[nodiscard]] SaveOutcome end(SaveOutcome outcome);
   [[nodiscard]] SaveOutcome end_stuck();
 
@@ -81,13 +90,13 @@ void CheckpointSaver::Impl::save(const CheckpointContents& contents, bool overla
   save_.emplace(options_.timeout);
   make_folder();
   if (save_->unfinished.empty()) return;
-  const bool removes = options_.retention.keep_last > 0 || options_.retention.quota_bytes > 0;
+  // Nothing is removed before the new one was read back.
   save_->failure.note(
-      [&] { part_.stage(contents, save_->unfinished / part_name(world_.rank()), overlap, /*read_back=*/removes); });
+      [&] { part_.stage(contents, save_->unfinished / part_name(world_.rank()), overlap, /*read_back=*/removes()); });
 }
 
 std::int64_t CheckpointSaver::Impl::own_status() const {
-  if (save_->committing) return is_root() && commit_.at_work() ? 0 : SaveProgress::kDone;
+  if (save_->phase != Phase::writing) return is_root() && commit_.at_work() ? 0 : SaveProgress::kDone;
   if (save_->unfinished.empty() || !save_->failure.none() || part_.done()) return SaveProgress::kDone;
   return static_cast<std::int64_t>(part_.bytes_done());
 }
@@ -108,15 +117,47 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::collect() {
     static_cast<void>(end({.failure = "replicas differ"}));
     throw;
   }
-  save_->committing = true;
+  begin_phase(Phase::committing);
   return std::nullopt;
 }
 
 // Rank 0.
 void CheckpointSaver::Impl::begin_commit(const std::vector<RankReport>& reports) {
   commit_.start(std::packaged_task<SaveOutcome(KeptIndex&)>(
-      [unfinished = save_->unfinished, manifest = part_.manifest(reports), retention = options_.retention](
-          KeptIndex& index) mutable { return commit_and_retain(unfinished, std::move(manifest), retention, index); }));
+      [unfinished = save_->unfinished, manifest = part_.manifest(reports)](KeptIndex& index) mutable {
+        return commit_on_root(unfinished, std::move(manifest), index);
+      }));
+}
+
+// Collective. The checkpoint is durable, or failed; old ones go now.
+std::optional<SaveOutcome> CheckpointSaver::Impl::begin_to_tidy() {
+  SaveOutcome outcome = is_root() ? commit_.take() : SaveOutcome();
+  if (!outcome.failure.empty()) outcome.failure = fmt::format("[{}] {}", world_.who(), outcome.failure);
+  outcome = broadcast_outcome(world_, outcome, 0);
+  if (!outcome.failure.empty() || !removes()) return end(std::move(outcome));
+  save_->outcome = std::move(outcome);
+  if (is_root()) {
+    commit_.start(std::packaged_task<SaveOutcome(KeptIndex&)>(
+        [folder = options_.folder, policy = options_.retention, step = step()](KeptIndex&) {
+          return retain(folder, policy, step);
+        }));
+  }
+  begin_phase(Phase::tidying);
+  return std::nullopt;
+}
+
+// Collective.
+SaveOutcome CheckpointSaver::Impl::end_tidied() {
+  const SaveOutcome tidied = broadcast_outcome(world_, is_root() ? commit_.take() : SaveOutcome(), 0);
+  SaveOutcome outcome = std::move(save_->outcome);
+  outcome.removed = tidied.removed;
+  outcome.warnings.insert(outcome.warnings.end(), tidied.warnings.begin(), tidied.warnings.end());
+  return end(std::move(outcome));
+}
+
+void CheckpointSaver::Impl::begin_phase(Phase phase) {
+  save_->phase = phase;
+  save_->progress.begin_anew();
 }
 
 SaveOutcome CheckpointSaver::Impl::end(SaveOutcome outcome) {
@@ -127,9 +168,14 @@ SaveOutcome CheckpointSaver::Impl::end(SaveOutcome outcome) {
 
 // The disk may come back and the thread with it; the temporary folder is left to the next start.
 SaveOutcome CheckpointSaver::Impl::end_stuck() {
-  SaveOutcome outcome{
-      .step = step(),
-      .failure = save_->progress.stuck_text(world_, save_->committing ? "which commits" : "which writes its file")};
+  SaveOutcome outcome{.step = step()};
+  if (save_->phase == Phase::tidying) {
+    outcome = std::move(save_->outcome);
+    outcome.warnings.emplace_back("older checkpoints are still being removed");
+  } else {
+    const bool commits = save_->phase == Phase::committing;
+    outcome.failure = save_->progress.stuck_text(world_, commits ? "which commits" : "which writes its file");
+  }
   save_.reset();
   return outcome;
 }
@@ -144,13 +190,19 @@ std::optional<SaveOutcome> CheckpointSaver::Impl::poll(bool may_give_up) {
     case SaveProgress::State::done:
       break;
   }
-  if (!save_->committing) return collect();
-  SaveOutcome outcome = is_root() ? commit_.take() : SaveOutcome();
-  if (!outcome.failure.empty()) outcome.failure = fmt::format("[{}] {}", world_.who(), outcome.failure);
-  return end(broadcast_outcome(world_, outcome, 0));
+  switch (save_->phase) {
+    case Phase::writing:
+      return collect();
+    case Phase::committing:
+      return begin_to_tidy();
+    case Phase::tidying:
+      break;
+  }
+  return end_tidied();
 }
 
 std::optional<SaveOutcome> CheckpointSaver::Impl::finish() {
+  if (save_) save_->progress.begin_anew();
   while (save_) {
     if (auto outcome = poll(true)) return outcome;
     part_.hurry();

@@ -52,7 +52,7 @@ void StagedPart::drop_earlier_file() {
 
 void StagedPart::stage(const CheckpointContents& contents, std::filesystem::path file, bool overlap, bool read_back) {
   drop_earlier_file();
-  image_ = prepare_image(layout_->part, memory_);
+  image_ = prepare_image(layout_->part, *memory_);
   WriteJob job{.path = std::move(file), .image = image_, .read_back = read_back};
   add_copies(contents, overlap, job);
   const auto compared = sources(layout_->plan, layout_->part.compared, contents);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -37,6 +38,7 @@ class StagedPart {
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return writer_.bytes_done(); }
   // Local. The whole file; complete once copied().
   [[nodiscard]] std::span<std::byte> image() const noexcept { return image_; }
+  [[nodiscard]] std::shared_ptr<void> memory() const noexcept { return memory_; }  // which it lies in
   // Local. Of the staged file; waits for it. Throws IoError.
   [[nodiscard]] RankReport take_report();
 
@@ -62,7 +64,7 @@ class StagedPart {
   std::vector<std::size_t> compared_later_;   // those that the writer takes
   std::span<std::byte> image_;
   bool file_at_work_ = false;  // given to writer_ and not taken, perhaps by a save that was given up
-  StagingMemory memory_;
+  std::shared_ptr<StagingMemory> memory_ = std::make_shared<StagingMemory>();
   FileWriter writer_;
 };
 

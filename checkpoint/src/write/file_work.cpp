@@ -138,7 +138,13 @@ void FileWork::join_in() noexcept {
   } catch (...) {
     fail();
   }
+  leave();
+}
+
+void FileWork::leave() noexcept {
+  const std::lock_guard lock(mutex_);
   is_joined_ = false;
+  moved_.notify_all();
 }
 
 void FileWork::relax() noexcept {
@@ -287,10 +293,14 @@ WrittenFile FileWork::result() {
 }
 
 bool FileWork::give_up() noexcept {
-  stop_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+    moved_.notify_all();
+  }
   while (memory_users_ > 0) std::this_thread::yield();
   std::unique_lock lock(mutex_);
-  return moved_.wait_for(lock, kPatience, [this] { return done_.load(); });
+  return moved_.wait_for(lock, kPatience, [this] { return done(); });
 }
 
 }  // namespace lockstep

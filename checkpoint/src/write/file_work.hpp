@@ -32,8 +32,9 @@ class FileWork {
   // share of what is left to copy, to sum and to write, as long as there is a hurry.
   [[nodiscard]] bool hurry() noexcept;
   void join_in() noexcept;
+  void leave() noexcept;  // join_in() is over, or will not be called
   void relax() noexcept;
-  [[nodiscard]] bool done() const noexcept { return done_; }
+  [[nodiscard]] bool done() const noexcept { return done_ && !is_joined_; }
   [[nodiscard]] std::uint64_t bytes_done() const noexcept { return bytes_done_; }
   WrittenFile result();  // once done; throws what run() met
   // Stops at the next piece. Whatever it returns, the job's memory is not touched any more; false: a thread is still

@@ -1,42 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "write/file_writer.hpp"
 
-#include <linux/ioprio.h>
-#include <pthread.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cassert>
-#include <csignal>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "lockstep/base/error.hpp"
 #include "write/file_work.hpp"
+#include "write/writer_thread.hpp"
 
 namespace lockstep {
-namespace {
-
-void become_writer() {
-  ::pthread_setname_np(::pthread_self(), "lockstep-ckpt");
-  // A file past the shell's limit is an error of this checkpoint, not the end of the process.
-  sigset_t file_too_large;
-  ::sigemptyset(&file_too_large);
-  ::sigaddset(&file_too_large, SIGXFSZ);
-  ::pthread_sigmask(SIG_BLOCK, &file_too_large, nullptr);
-}
-
-// For this thread and those that it starts. Failures do not matter: then it competes with training on equal terms.
-void give_way_to_training() {
-  const long thread = ::syscall(SYS_gettid);
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread), 19);
-  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
-}
-
-}  // namespace
-
 struct FileWriter::Impl {
   // Shared with the thread, which may be left behind.
   std::shared_ptr<StagingMemory> buffer = std::make_shared<StagingMemory>();
@@ -93,6 +67,7 @@ void FileWriter::hurry() {
       work->join_in();
     });
   } catch (const std::system_error&) {  // no more threads for this user: then it takes longer
+    impl_->work->leave();
   }
 }
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "failure.hpp"
+#include "lockstep/base/error.hpp"
 #include "lockstep/checkpoint/reader.hpp"
 #include "write/trash.hpp"
 
@@ -100,6 +101,11 @@ std::vector<std::int64_t> plan_retention(const fs::path& folder, const Retention
   const std::vector<CheckpointSummary> known = summaries(folder, policy, verified);
   // Without the one that was read back, the newest of the others may be all there is.
   if (std::ranges::find(known, verified, &CheckpointSummary::step) == known.end()) return {};
+  if (policy.keep_best > 0 && std::ranges::none_of(known, [](const auto& each) { return each.metric.has_value(); })) {
+    throw UsageError({.what = fmt::format("keep the {} best checkpoints of {}", policy.keep_best, folder.string()),
+                      .why = fmt::format("none has the metric \"{}\"", policy.metric),
+                      .fix = "give the name of a metric that is logged: lockstep ckpt show CHECKPOINT lists them"});
+  }
   return steps_to_remove(known, policy);
 }
 

@@ -37,7 +37,9 @@ class PartnerSaver {
   PartnerSaver(Communicator& world, PartnerOptions options);
   PartnerSaver(const PartnerSaver&) = delete;
   PartnerSaver& operator=(const PartnerSaver&) = delete;
-  ~PartnerSaver();  // local; waits for this rank's writes and messages, commits nothing
+  // Local. Waits for this rank's messages and gives up its files at work; a commit that has begun goes on, and is
+  // waited for up to 10 s.
+  ~PartnerSaver();
 
   // As those of CheckpointSaver. SaveOutcome::path is that of this rank's node: it holds the whole MANIFEST, but of the
   // writers' files only this node's; restore_from_partners() makes a checkpoint of it. A save that failed on one node

@@ -14,7 +14,8 @@ namespace lockstep {
 struct RetentionPolicy {
   int keep_last = 0;            // the newest k; 0: all, and the other rules do not matter
   std::int64_t keep_every = 0;  // those whose step is a multiple; 0: none
-  int keep_best = 0;            // the k best by `metric`; ties go to the newer; those without the metric are not best
+  int keep_best = 0;            // the k best by `metric`; ties go to the newer; those without the metric are not best;
+                                // where none has it, nothing is removed
   std::string metric = "eval.accuracy";
   bool larger_is_better = true;
   // Of all checkpoints of a folder; 0: no quota. Those that only keep_every and keep_best keep go first, oldest first,

@@ -38,24 +38,25 @@ struct SaveOutcome {
 // ("lockstep-ckpt") write; communication happens only inside of these calls, on the caller's thread.
 class CheckpointSaver {
  public:
-  // Collective. `world` is borrowed and must be no one else's while a call of this object runs. Throws UsageError.
+  // Collective. `world` is borrowed and must be no one else's while a call of this object runs.
   CheckpointSaver(Communicator& world, SaverOptions options);
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
-  ~CheckpointSaver();  // local; waits for this rank's writes, commits nothing
+  // Local. Gives up this rank's file at work; a commit that has begun goes on, and is waited for up to 10 s.
+  ~CheckpointSaver();
 
   // Collective. Begins to save; no save may be in flight. Returns when the slices' memory may change again: after one
   // copy of what this rank writes and one look at what it only compares. With `overlap` it copies slices that change in
   // forward and returns; the rest is copied in the background, and wait_until_staged() tells when it may change.
   // Throws AgreedError on all ranks, before anything is written, if the slices do not cover each tensor or contradict
-  // each other (naming tensor and ranks), or contents cannot be stored.
+  // each other (naming tensor and ranks), or contents cannot be stored; UsageError if a save is in flight.
   void save(const CheckpointContents& contents, bool overlap = false);
 
   // Local. Returns when the slices of the last save() may change.
   void wait_until_staged();
 
-  // Collective. Moves the save in flight on, without waiting for a disk; its outcome once it has ended. Nothing, at no
-  // cost, if none is in flight. Throws AgreedError on all ranks if ranks that hold the same run of a tensor have
+  // Collective. Moves the save in flight on, without waiting for its writes; its outcome once it has ended. Nothing, at
+  // no cost, if none is in flight. Throws AgreedError on all ranks if ranks that hold the same run of a tensor have
   // different bits, naming the tensor and the ranks: nothing was committed, and the job should not go on.
   std::optional<SaveOutcome> poll();
 
