@@ -97,7 +97,15 @@ TEST(RestoreFromPartners, node_numbers_may_change) {
   fs::remove_all(hosts.of(0));
   fs::rename(hosts.of(1), hosts.of(0));
   expect_restores(hosts, kTwoByTwo, 2);
-  EXPECT_THAT(names_in(hosts.of(0)), ElementsAre("node-0")) << "what was node-1 is in node-0 now";
+  EXPECT_THAT(names_in(hosts.of(0)), ElementsAre("node-0", "node-1")) << "the other could be node 1's, on a shared disk";
+}
+
+TEST(RestoreFromPartners, folders_of_numbers_that_no_node_has_are_removed) {
+  const Hosts hosts;
+  save_steps(hosts, kTwoByTwo, {1, 2});
+  fs::rename(hosts.of(1) / "node-1", hosts.of(1) / "node-7");
+  expect_restores(hosts, kTwoByTwo, 2);
+  EXPECT_THAT(names_in(hosts.of(1)), ElementsAre("node-1"));
 }
 
 TEST(RestoreFromPartners, nodes_of_one_host_share_its_folder) {

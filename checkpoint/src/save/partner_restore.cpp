@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,7 +8,6 @@
 
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
-#include "lockstep/base/hash.hpp"
 #include "lockstep/checkpoint/partner.hpp"
 #include "lockstep/comm/agree.hpp"
 #include "lockstep/comm/backend.hpp"

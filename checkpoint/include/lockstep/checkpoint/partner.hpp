@@ -59,7 +59,7 @@ class PartnerSaver {
 // all of it: `newest_good` is a whole checkpoint on this rank's node, which Checkpoint::open reads; empty: there is
 // none. Missing and damaged files come from other nodes. World size, nodes and their numbers may be others than those
 // of the save, and nodes may be new; one node will do. `damaged`: newer steps of which files are lost, and which.
-// Folders of nodes that this host had under other numbers are removed once there is a result. No saver may be at work.
+// Folders of numbers that no node has now are removed once there is a result. No saver may be at work.
 // Throws UsageError; AgreedError on all ranks where one of them cannot look or cannot write.
 [[nodiscard]] AgreedSearch restore_from_partners(Communicator& world, const PartnerOptions& options);
 
