@@ -26,6 +26,7 @@ int export_to(const std::string& given, const std::string& file, const std::stri
 int import_from(const std::string& file, const std::string& given, std::int64_t step, const std::string& group,
                 bool json) {
   const fs::path folder = fs::is_directory(given) ? checkpoints_folder(given) : fs::path(given);
+  const auto lock = lock_run_folder(folder);  // a job would take it for its own
   const fs::path path = import_tensors(file, group, folder, step);
   const Checkpoint checkpoint = Checkpoint::open(path);
   if (json) {

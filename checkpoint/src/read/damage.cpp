@@ -59,10 +59,11 @@ void throw_damaged(const Manifest& manifest, std::size_t index, const StoredFile
   if (names.empty()) names.emplace_back("metadata");
   const std::size_t more = names.size() - std::min(names.size(), kNamed);
   names.resize(names.size() - more);
-  throw CheckpointError({.what = fmt::format("read {}", file.path().string()),
-                         .why = fmt::format("bytes {} to {} do not match their CRC-32C; damaged: {}{}", first, last - 1,
-                                            fmt::join(names, ", "), more > 0 ? fmt::format(" and {} more", more) : ""),
-                         .fix = kUseAnother});
+  throw CheckpointError(
+      {.what = fmt::format("read {}", file.path().string()),
+       .why = fmt::format("bytes {} to {} do not match their CRC-32C; damaged: {}{}", first, last - 1,
+                          fmt::join(names, ", "), more > 0 ? fmt::format(" and {} more", more) : ""),
+       .fix = file.path().filename() == kIndexName ? "lockstep ckpt repair makes it anew" : kUseAnother});
 }
 
 }  // namespace lockstep
