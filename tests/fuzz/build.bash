@@ -14,7 +14,7 @@ libraries=($(pkg-config --libs hdf5-serial libzstd liblz4 libarchive libcrypto l
 sed 's/@PROJECT_VERSION@/0/' "$root/base/src/version.cpp.in" >"$build/version.cpp"
 sources=("$root"/base/src/{crc32c,dtype,environment,error,file,mapped_file}.cpp "$root"/base/hdf5/src/*.cpp
   "$root"/dataloader/src/{formats,pack,store,store/remote}/*.cpp "$root"/dataloader/src/decode/convert.cpp
-  "$root"/checkpoint/src/format/manifest.cpp "$build/version.cpp"
+  "$root"/checkpoint/src/{failure,format/manifest,format/step_folder,read/*}.cpp "$build/version.cpp"
   "$root"/checkpoint/src/interchange/{export_file,foreign_tensors,pickle_parser,safetensors,torch_file}.cpp
   "$root"/checkpoint/src/interchange/{unpickle,zip_reader,zip_writer}.cpp)
 rm -f "$build"/objects.a
