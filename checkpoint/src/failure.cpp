@@ -5,6 +5,11 @@
 
 namespace lockstep {
 
+std::string failure_text(const std::exception& error) {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  return ours == nullptr ? error.what() : ours->text().what + ": " + ours->text().why;
+}
+
 void rethrow_as_checkpoint_error(const std::string& what, const std::string& fix) {
   try {
     throw;

@@ -6,7 +6,7 @@
 #include <system_error>
 #include <utility>
 
-#include "lockstep/base/error.hpp"
+#include "failure.hpp"
 #include "write/commit.hpp"
 #include "write/writer_thread.hpp"
 
@@ -32,8 +32,7 @@ SaveOutcome commit_on_root(const std::filesystem::path& unfinished, Manifest man
   try {
     outcome.path = commit(unfinished, std::move(manifest), index, outcome.warnings);
   } catch (const std::exception& error) {
-    const auto* ours = dynamic_cast<const Error*>(&error);
-    outcome.failure = ours == nullptr ? error.what() : fmt::format("{}: {}", ours->text().what, ours->text().why);
+    outcome.failure = failure_text(error);
     discard(unfinished);
   }
   return outcome;

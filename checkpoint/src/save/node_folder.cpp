@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "failure.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/base/file.hpp"
 #include "lockstep/checkpoint/reader.hpp"
@@ -100,10 +101,8 @@ SaveOutcome commit_on_node(const fs::path& unfinished, Manifest manifest, KeptIn
   try {
     seal(unfinished, std::move(manifest), index);
     outcome.path = put_in_place(unfinished, outcome.step);
-  } catch (const Error& error) {
-    outcome.failure = fmt::format("{}: {}", error.text().what, error.text().why);
   } catch (const std::exception& error) {
-    outcome.failure = error.what();
+    outcome.failure = failure_text(error);
   }
   if (!outcome.failure.empty()) discard(unfinished);
   return outcome;

@@ -3,12 +3,12 @@
 
 #include <fmt/format.h>
 
+#include "failure.hpp"
+
 namespace lockstep {
 
 void OwnFailure::add(const std::exception& error) {
-  if (!none()) return;
-  const auto* ours = dynamic_cast<const Error*>(&error);
-  text_ = ours == nullptr ? error.what() : fmt::format("{}: {}", ours->text().what, ours->text().why);
+  if (none()) text_ = failure_text(error);
 }
 
 std::string OwnFailure::agreed(Communicator& world) const {
