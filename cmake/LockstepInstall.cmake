@@ -10,6 +10,9 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/lockstep")
 
 get_property(modules GLOBAL PROPERTY LOCKSTEP_MODULES)
 install(TARGETS ${modules} EXPORT lockstep_targets ARCHIVE FILE_SET HEADERS)
+if(LOCKSTEP_WITH_GPU)
+  install(TARGETS lockstep_gpu LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 install(TARGETS lockstep_command lockstep_ckpt_command lockstep_data_command RUNTIME)
 install(EXPORT lockstep_targets NAMESPACE lockstep:: FILE lockstepTargets.cmake DESTINATION "${package_dir}")
 

@@ -53,6 +53,8 @@ const std::vector<EnvironmentVariable>& known_environment_variables() {
       {"OMPI_COMM_WORLD_RANK", "this process's rank under Open MPI, for messages before MPI is initialised"},
       {"PMIX_RANK", "this process's rank under a PMIx launcher; tells that one started us (srun --mpi=pmix)"},
       {"PMI_RANK", "this process's rank under a PMI launcher; tells that one started us (MPICH, srun --mpi=pmi2)"},
+      {"NCCL_HOSTID", "NCCL's own; told a different one for each, NCCL before 2.30 takes several ranks on one GPU"},
+      {"NCCL_MULTI_RANK_GPU_ENABLE", "NCCL's own; with 1, NCCL from 2.30 on takes several ranks on one GPU"},
       {"PATH", "where `lockstep run` looks for the program and for mpirun"},
       {"TMPDIR", "folder for temporary files; /tmp when unset"},
       {"AWS_ACCESS_KEY_ID", "with the next, signs requests to s3:// data sets; without them, requests are not signed"},

@@ -89,6 +89,8 @@ Work Communicator::Impl::start(comm::Request request, const CollectiveOptions& o
   work->started = std::chrono::steady_clock::now();
   work->timeout = options.timeout.value_or(state->timeout);
   work->mark = state->flight->record(work->call, work->label, work->started);
+  request.timeout = work->timeout;
+  request.label = work->label;
   try {
     work->operation = state->backend->start(request);
   } catch (const comm::BackendFailure& thrown) {
@@ -304,16 +306,8 @@ std::optional<Communicator> Communicator::split(std::optional<int> color, int ke
                       .why = fmt::format("color {} is negative", *color),
                       .fix = "pass none for a rank that takes no part"});
   }
-  impl_->state->throw_if_failed();
-  barrier();  // agrees that all ranks are here, under the deadline, before the backend's own collective
-  std::unique_ptr<comm::Backend> part;
-  try {
-    const Waiting waiting(impl_->progress->observer);
-    part = impl_->state->backend->split(color.value_or(-1), key);
-  } catch (const comm::BackendFailure& thrown) {
-    impl_->state->fail(fmt::format("split into \"{}\"", name), thrown.failure);
-  }
-  barrier();  // nobody uses the new one, and lets it fail, before all have it
+  auto part = make_backend(fmt::format("split into \"{}\"", name),
+                           [&](comm::Backend& own) { return own.split(color.value_or(-1), key); });
   if (!part) return std::nullopt;
   const std::uint64_t calls = impl_->state->flight->collectives.load(std::memory_order_relaxed);  // the same on all
   return made_from_this(std::move(part), std::move(name), fmt::format("{}.{}", calls, *color));

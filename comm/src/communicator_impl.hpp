@@ -36,4 +36,19 @@ class Communicator::Impl {
   std::vector<std::uint64_t> next_sent_, next_received_;  // by peer
 };
 
+template <class Make>
+std::unique_ptr<comm::Backend> Communicator::make_backend(std::string subject, const Make& make) {
+  impl_->state->throw_if_failed();
+  barrier();  // agrees that all ranks are here, under the deadline, before the backend's own collective
+  std::unique_ptr<comm::Backend> made;
+  try {
+    const Waiting waiting(impl_->progress->observer);
+    made = make(*impl_->state->backend);
+  } catch (const comm::BackendFailure& thrown) {
+    impl_->state->fail(std::move(subject), thrown.failure);
+  }
+  barrier();  // nobody uses the new one, and lets it fail, before all have it
+  return made;
+}
+
 }  // namespace lockstep

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <initializer_list>
 
 #include "lockstep/base/environment.hpp"
-#include "lockstep/base/error.hpp"
 #include "lockstep/base/exit_record.hpp"
 #include "lockstep/base/host.hpp"
 
@@ -31,19 +31,30 @@ DeadlineGuard::~DeadlineGuard() {
 void DeadlineGuard::watch() {
   std::unique_lock lock(mutex_);
   if (ended_.wait_for(lock, timeout_, [this] { return done_; })) return;
-  const std::string rank =
-      environment_variable("OMPI_COMM_WORLD_RANK").value_or(environment_variable("PMIX_RANK").value_or("?"));
-  const std::string ranks = environment_variable("OMPI_COMM_WORLD_SIZE").value_or("?");
+  end_process({.what = call_,
+               .why = fmt::format("not finished after {:.1f} s: a rank has not come, is stopped or is dead",
+                                  timeout_.count() / 1000.0)});
+}
+
+void end_process(ErrorText text) {
+  const auto given = [](std::initializer_list<const char*> names) {
+    for (const char* const name : names) {
+      if (auto value = environment_variable(name)) return *value;
+    }
+    return std::string("?");
+  };
+  const std::string rank = given({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "RANK"});
+  const std::string ranks = given({"OMPI_COMM_WORLD_SIZE", "WORLD_SIZE"});
   const std::string host = host_name();
-  const std::string cause = fmt::format("{}: not finished after {:.1f} s: a rank has not come, is stopped or is dead",
-                                        call_, timeout_.count() / 1000.0);
-  std::fprintf(stderr, "error: [rank %s/%s %s] %s\n", rank.c_str(), ranks.c_str(), host.c_str(), cause.c_str());
+  text.who = fmt::format("rank {}/{} {}", rank, ranks, host);
+  const Error error(std::move(text));
+  std::fprintf(stderr, "error: %s\n", error.what());
   if (const auto folder = environment_variable("LOCKSTEP_EXIT_DIR"); folder && rank != "?") {
     write_exit_record(*folder, {.rank = std::stoi(rank),
                                 .host = host,
                                 .pid = getpid(),
                                 .code = static_cast<int>(ExitCode::internal),
-                                .cause = cause});
+                                .cause = error.what()});
   }
   _exit(static_cast<int>(ExitCode::internal));
 }

@@ -7,10 +7,15 @@
 #include <string>
 #include <thread>
 
+#include "lockstep/base/error.hpp"
+
 namespace lockstep::comm {
 
+// Ends this process at once, as internal: prints the error of this rank, leaves an exit record, _exit. From any thread.
+[[noreturn]] void end_process(ErrorText text);
+
 // Ends this process when a native call that has no deadline of its own (MPI_Init, MPI_Finalize) does not return in
-// time: prints who waited for what, leaves an exit record, _exit. Lives on the stack around the call.
+// time, by end_process(). Lives on the stack around the call.
 class DeadlineGuard {
  public:
   DeadlineGuard(std::string call, std::chrono::milliseconds timeout);

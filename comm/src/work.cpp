@@ -2,9 +2,9 @@
 #include "lockstep/comm/work.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "lockstep/base/error.hpp"
+#include "missing_ranks.hpp"
 #include "work_state.hpp"
 
 namespace lockstep {
@@ -28,19 +28,6 @@ std::exception_ptr error_of(const comm::Failure& failure, ErrorText text) {
       break;
   }
   return std::make_exception_ptr(CommError(std::move(text)));
-}
-
-// The ranks that are not `missing` (ascending), in few words: "0-2, 5".
-std::string others_than(const std::vector<int>& missing, int world_size) {
-  std::vector<std::string> runs;
-  int first = 0;
-  for (std::size_t i = 0; i <= missing.size(); ++i) {
-    const int end = i < missing.size() ? missing[i] : world_size;
-    if (end == first + 1) runs.push_back(fmt::format("{}", first));
-    if (end > first + 1) runs.push_back(fmt::format("{}-{}", first, end - 1));
-    first = end + 1;
-  }
-  return fmt::format("{}", fmt::join(runs, ", "));
 }
 
 // What `thrower`, which always throws, throws.
@@ -78,18 +65,10 @@ void CommunicatorState::fail(std::string subject, const comm::Failure& failure) 
 
 void CommunicatorState::fail_by_timeout(const Work::State& work, std::chrono::milliseconds waited) {
   const std::vector<int> missing = work.operation->missing();
-  std::vector<std::string> names;
-  for (const int rank : missing) names.push_back(fmt::format("{} ({})", rank, backend->peers()[rank].host));
-  std::string why = fmt::format("timed out after {:.1f} s waiting for rank{} {}", waited.count() / 1000.0,
-                                missing.size() == 1 ? "" : "s", fmt::join(names, ", "));
-  if (!comm::is_between_two(work.call.kind)) why += "; arrived: " + others_than(missing, backend->world_size());
-  fail(
-      work.subject(),
-      {.kind = comm::FailureKind::timeout,
-       .why = why,
-       .fix =
-           "look at what that rank does (stopped, swapping, waiting for data, or a branch that skips this call); raise "
-           "comm.timeout_seconds if it is only slow"});
+  std::string why = fmt::format("timed out after {:.1f} s waiting for {}", waited.count() / 1000.0,
+                                comm::names_of(missing, backend->peers()));
+  if (!comm::is_between_two(work.call.kind)) why += "; arrived: " + comm::others_than(missing, backend->world_size());
+  fail(work.subject(), {.kind = comm::FailureKind::timeout, .why = why, .fix = std::string(comm::kFixOfMissingRanks)});
 }
 
 void ProgressEngine::add(std::shared_ptr<Work::State> work) { in_flight_.push_back(std::move(work)); }
@@ -124,7 +103,23 @@ bool ProgressEngine::advance() noexcept {
   return moved;
 }
 
+bool Work::State::join_stream() {
+  try {
+    joined = operation->join_stream();
+  } catch (const comm::BackendFailure& thrown) {
+    error = caught([&] { communicator->fail(subject(), thrown.failure); });
+    std::rethrow_exception(error);
+  }
+  return joined;
+}
+
 void Work::State::wait() {
+  if (error) std::rethrow_exception(error);
+  if (!operation) return;
+  if (join_stream()) {
+    progress->advance();  // nobody else may come by: what is done by now lets go of its tensors
+    return;
+  }
   auto moved_last = Clock::now();
   while (true) {
     const bool moved = progress->advance();
@@ -159,17 +154,19 @@ Work& Work::operator=(Work&& other) noexcept {
 }
 
 Work::~Work() {
-  if (!state_ || state_->finished()) return;
+  if (!state_) return;
   try {
-    state_->wait();
+    if (!state_->finished()) state_->wait();
   } catch (...) {  // remembered by the communicator: its next call throws it
   }
+  // What streams were told to wait for may still be in flight when the last communicator goes: it goes with it.
+  if (state_->joined) state_->progress.reset();
 }
 
 void Work::wait() { state_->wait(); }
 
 void Work::keep_alive(std::shared_ptr<void> memory) {
-  if (!state_->finished()) state_->keep_alive = std::move(memory);
+  if (state_->operation) state_->keep_alive = std::move(memory);
 }
 
 bool Work::done() {

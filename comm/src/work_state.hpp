@@ -78,10 +78,14 @@ struct Work::State {
   comm::OperationPtr operation;      // null once done
   std::shared_ptr<void> keep_alive;  // the tensors
   std::exception_ptr error;
+  bool joined = false;  // the waiting stream comes after it: nobody has to wait on the host
 
   void wait();
   [[nodiscard]] std::string subject() const { return communicator->describe(call, label); }
-  [[nodiscard]] bool finished() const noexcept { return !operation || error; }
+  [[nodiscard]] bool finished() const noexcept { return !operation || error || joined; }
+
+ private:
+  [[nodiscard]] bool join_stream();
 };
 
 }  // namespace lockstep

@@ -56,6 +56,7 @@ class MpiBackend final : public Backend {
   [[nodiscard]] std::string_view name() const noexcept override { return "mpi"; }
   [[nodiscard]] int rank() const noexcept override { return endpoint_.rank; }
   [[nodiscard]] int world_size() const noexcept override { return endpoint_.world_size; }
+  [[nodiscard]] bool any_thread() const noexcept override { return false; }  // MPI_THREAD_FUNNELED
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return peers_; }
 
   [[nodiscard]] OperationPtr start(const Request& request) override {

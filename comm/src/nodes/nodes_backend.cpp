@@ -28,6 +28,7 @@ class NodesBackend final : public Backend {
   [[nodiscard]] std::string_view name() const noexcept override { return "nodes"; }
   [[nodiscard]] int rank() const noexcept override { return parts_.flat->rank(); }
   [[nodiscard]] int world_size() const noexcept override { return parts_.flat->world_size(); }
+  [[nodiscard]] bool any_thread() const noexcept override { return false; }  // it calls MPI
   [[nodiscard]] const std::vector<Peer>& peers() const noexcept override { return parts_.flat->peers(); }
 
   [[nodiscard]] OperationPtr start(const Request& request) override {

@@ -77,6 +77,9 @@ struct Request {
   // all_reduce, broadcast, receive: whole; reduce, gather: the root's; reduce_scatter, scatter: this rank's part;
   // all_gather, all_to_all: parts by origin
   std::byte* output = nullptr;
+  // For backends that watch their calls themselves, because nobody waits for them on the host.
+  std::chrono::milliseconds timeout{};
+  std::string_view label{};
 };
 
 enum class FailureKind { mismatch, timeout, peer_died, aborted, native };
@@ -114,6 +117,9 @@ class Operation {
   // Does what can be done without waiting, at most until `slice_end`. Not called again once it has returned `fully`.
   // Throws BackendFailure.
   virtual Advanced advance(std::chrono::steady_clock::time_point slice_end) = 0;
+  // Of an operation on a GPU's stream: makes what this thread queues next on its current stream come after it, without
+  // waiting, and returns true. False: the host has to wait, by advance(). Throws BackendFailure.
+  [[nodiscard]] virtual bool join_stream() { return false; }
   // The ranks that this one still waits for, for the message of a timeout.
   [[nodiscard]] virtual std::vector<int> missing() const = 0;
 };
@@ -144,6 +150,11 @@ class Backend {
   [[nodiscard]] virtual int rank() const noexcept = 0;
   [[nodiscard]] virtual int world_size() const noexcept = 0;
   [[nodiscard]] virtual const std::vector<Peer>& peers() const noexcept = 0;
+  // Of the memory that calls take: kHostMemory, or the index of a GPU.
+  static constexpr int kHostMemory = -1;
+  [[nodiscard]] virtual int memory() const noexcept { return kHostMemory; }
+  // Whether calls may come from any thread, one at a time; else (MPI) only from the one that made the first backend.
+  [[nodiscard]] virtual bool any_thread() const noexcept { return true; }
 
   // Local. Publishes the call to the peers and returns.
   [[nodiscard]] virtual OperationPtr start(const Request& request) = 0;

@@ -22,6 +22,9 @@ class Tensor;
 
 namespace lockstep {
 
+class Gpu;
+enum class GpuTransport;
+
 namespace comm {
 class Backend;
 struct Peer;
@@ -80,7 +83,8 @@ class Communicator {
   [[nodiscard]] std::string who() const;                                // "rank 3/8 n07", as in error messages
 
   // Reductions. fp16 and bf16 are summed in fp32 and rounded once. Throw UsageError for (op, dtype) without meaning.
-  // Tensors are dense, on the CPU, and have the same shape, strides and dtype on every rank.
+  // Tensors are dense, where this communicator's memory is (on the CPU; of gpu_communicator(): on this rank's GPU), and
+  // have the same shape, strides and dtype on every rank. The same holds for `Buffer`.
 
   // Collective. Replaces `tensor` on every rank by the reduction over all ranks.
   Work all_reduce(at::Tensor& tensor, ReduceOp op = ReduceOp::sum, const CollectiveOptions& options = {});
@@ -169,8 +173,9 @@ class Communicator {
   // UsageError where the backend cannot (mpi).
   [[nodiscard]] Communicator shrink(std::string name);
 
-  // Local. Zeroed, 64-byte aligned memory on which collectives of this communicator and those made from it copy as
-  // little as the backend can: gradient buckets lie in it. Throws IoError with the bytes needed and available.
+  // Local. Zeroed, 64-byte aligned memory (of a GPU communicator: of the GPU) on which collectives of this communicator
+  // and those made from it copy as little as the backend can: gradient buckets lie in it. Throws IoError with the bytes
+  // needed and available.
   [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t bytes);
 
   // Local. Advances all work in flight on this rank (on this communicator and its duplicates) for at most 50 µs.
@@ -196,6 +201,11 @@ class Communicator {
   // `branch`: which of those made from this one, alike on all of its ranks.
   [[nodiscard]] Communicator made_from_this(std::unique_ptr<comm::Backend> backend, std::string name,
                                             std::string_view branch) const;
+  // Collective. What `make(backend)`, which is collective, makes of this one's backend; `subject` is what fails if it
+  // does.
+  template <class Make>
+  [[nodiscard]] std::unique_ptr<comm::Backend> make_backend(std::string subject, const Make& make);
+  friend Communicator gpu_communicator(Communicator& world, const Gpu& gpu, std::string name, GpuTransport transport);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -16,10 +16,11 @@ class [[nodiscard]] Work {
   Work& operator=(Work&&) noexcept;
   ~Work();
 
-  // Returns when the result is in place. Throws TimeoutError, PeerDied, MismatchError, or what first failed this
+  // Returns when the result is in place. Of memory on a GPU (gpu.hpp): when the calling thread's current stream has been
+  // told to wait for it, so that what is queued from then on sees it; the host does not wait. Throws TimeoutError, PeerDied, MismatchError, or what first failed this
   // communicator.
   void wait();
-  // Never blocks; advances all work in flight on this rank. Throws like wait().
+  // Whether the result is in place, on a GPU too. Never blocks; advances all work in flight on this rank. Throws like wait().
   [[nodiscard]] bool done();
   // Holds `memory` (tensors, say) until the collective no longer needs it.
   void keep_alive(std::shared_ptr<void> memory);
