@@ -190,6 +190,14 @@ bool has_meaning(DType dtype, ReduceOp op) {
   return is_floating(dtype) ? !bitwise : op != ReduceOp::avg;
 }
 
+double value_at(const Bytes& bytes, std::size_t index, DType dtype) {
+  return decode(bits_at(bytes, index, size_of(dtype)), format_of(dtype));
+}
+
+void set_value(Bytes& bytes, std::size_t index, DType dtype, double value) {
+  set_bits(bytes, index, size_of(dtype), encode(value, format_of(dtype)));
+}
+
 Bytes random_values(DType dtype, std::int64_t elements, std::uint64_t seed) {
   const std::size_t size = size_of(dtype);
   Bytes values(static_cast<std::size_t>(elements) * size);

@@ -28,6 +28,11 @@ inline constexpr ReduceOp kOps[] = {ReduceOp::sum,  ReduceOp::avg,     ReduceOp:
 // whose sums are often half-way between two.
 [[nodiscard]] Bytes random_values(DType dtype, std::int64_t elements, std::uint64_t seed);
 
+// The value of a float, exactly.
+[[nodiscard]] double value_at(const Bytes& bytes, std::size_t index, DType dtype);
+// Rounded to nearest, ties to even; every NaN becomes the canonical one.
+void set_value(Bytes& bytes, std::size_t index, DType dtype, double value);
+
 // The reduction in the order of T(leaves.size()), multiplied once by `scale`, rounded once.
 [[nodiscard]] Bytes reduce_by_oracle(DType dtype, ReduceOp op, double scale, std::span<const Bytes> leaves);
 

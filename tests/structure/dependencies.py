@@ -25,8 +25,8 @@ MODULES = {
 # What only some places may use: a pattern, what it is, and how the paths of those places begin.
 NATIVE = [
     (r'#\s*include\s*[<"]mpi\.h', "MPI", ["comm/src/mpi/", "comm/include/lockstep/comm/mpi.hpp"]),
-    (r'#\s*include\s*[<"]nccl', "NCCL", ["comm/src/nccl/"]),
-    (r'#\s*include\s*[<"](cuda|driver_types|nvml|ATen/cuda|c10/cuda|torch/cuda)', "CUDA", ["comm/src/nccl/"]),
+    (r'#\s*include\s*[<"]nccl\.h', "NCCL", ["comm/plugin/"]),
+    (r'#\s*include\s*[<"](cuda\.h|cuda_(runtime|fp16|bf16)|driver_types|nvml|(ATen|c10|torch|torch/csrc)/cuda)', "CUDA", ["comm/plugin/"]),
     (r'#\s*include\s*[<"](hdf5|H5[A-Z]\w*)\.h', "HDF5", ["base/hdf5/"]),
     (r'#\s*include\s*[<"](torch|ATen|c10)/', "LibTorch", ["comm/", "dataloader/", "runtime/include/", "runtime/src/"]),
     (r"\b(secure_)?getenv\s*\(", "the environment", ["base/src/environment.cpp"]),
@@ -59,10 +59,13 @@ def check_that_this_can_fail():
         ("runtime", "runtime/src/x.cpp", "#include <H5Fpublic.h>"),
         ("monitor", "runtime/monitor/src/x.cpp", "#include <ATen/core/Tensor.h>"),
         ("launchers", "launchers/src/x.cpp", '  auto home = std::getenv("HOME");'),
+        ("comm", "comm/src/gpu/x.cpp", "#include <cuda_runtime.h>"),
     ]
     fine = [
         ("comm", "comm/src/mpi/x.cpp", '#include <mpi.h>\n#include "lockstep/base/error.hpp"'),
         ("base", "base/src/environment.cpp", "  return std::getenv(name);"),
+        ("comm", "comm/plugin/x.cpp", '#include <c10/cuda/CUDAStream.h>\n#include "gpu/cuda_api.hpp"'),
+        ("comm", "comm/src/gpu/x.cpp", '#include "cuda_api.hpp"\n#include "nccl_api.hpp"'),
         ("runtime", "runtime/src/x.cpp", "#include <cstdint>\n#include <torch/nn.h>"),
     ]
     assert all(len(violations(*case)) == 1 for case in broken), [c for c in broken if len(violations(*c)) != 1]
