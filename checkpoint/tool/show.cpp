@@ -59,7 +59,8 @@ Json describe(const Checkpoint& checkpoint, bool values) {
            {{"micro_batches", determinism.micro_batches},
             {"intra_op_threads", determinism.intra_op_threads},
             {"libtorch", determinism.libtorch},
-            {"cpu_capability", determinism.cpu_capability}}},
+            {"cpu_capability", determinism.cpu_capability},
+            {"device", determinism.device}}},
           {"metrics", metrics},
           {"bytes", checkpoint.bytes()},
           {"files", files},
@@ -72,9 +73,9 @@ void print_head(const Json& found) {
   fmt::print("{}\n", found["path"].get<std::string>());
   fmt::print("step         {}, of {} ranks, seed {}\n", found["step"].dump(), found["world_size"].dump(),
              found["seed"].dump());
-  fmt::print("arithmetic   {} micro-batches, {} threads, LibTorch {}, {}\n", determinism["micro_batches"].dump(),
+  fmt::print("arithmetic   {} micro-batches, {} threads, LibTorch {}, {}, on {}\n", determinism["micro_batches"].dump(),
              determinism["intra_op_threads"].dump(), determinism["libtorch"].get<std::string>(),
-             determinism["cpu_capability"].get<std::string>());
+             determinism["cpu_capability"].get<std::string>(), determinism["device"].get<std::string>());
   fmt::print("written by   lockstep {}\n", found["lockstep"].get<std::string>());
   fmt::print("size         {} in {} files\n", monitor::bytes_text(found["bytes"].get<double>()), found["files"].size());
   for (const auto& [name, value] : found["metrics"].items()) fmt::print("metric       {} = {}\n", name, value.dump());

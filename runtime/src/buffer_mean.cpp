@@ -1,62 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "buffer_mean.hpp"
 
+#include <ATen/ops/_foreach_copy.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "lockstep/comm/tensor_dtype.hpp"
 
 namespace lockstep {
 namespace {
 
-DType sum_dtype(const at::Tensor& buffer) {
-  return buffer.scalar_type() == at::kDouble ? DType::float64 : DType::float32;
+at::ScalarType sum_dtype(const at::Tensor& buffer) {
+  if (!buffer.is_floating_point()) return at::kLong;
+  return buffer.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// A tensor's version does not tell: BatchNorm's kernels write to the running statistics past it.
-bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor plain_a = a.contiguous();
-  const at::Tensor plain_b = b.contiguous();
-  return plain_a.nbytes() == 0 ||
-         std::memcmp(plain_a.const_data_ptr(), plain_b.const_data_ptr(), plain_a.nbytes()) == 0;
+at::Tensor as_bits(const at::Tensor& floats) {
+  return floats.view(floats.scalar_type() == at::kDouble ? at::kLong : at::kInt);
 }
 
 }  // namespace
 
-BufferMean::BufferMean(Communicator& comm, std::vector<at::Tensor> buffers) : comm_(comm) {
-  std::int64_t integer_elements = 0;
+void BufferMean::Pack::add(at::Tensor buffer) {
+  elements += buffer.numel();
+  dtype = sum_dtype(buffer);
+  buffers.push_back(std::move(buffer));
+}
+
+void BufferMean::Pack::copy_to(const at::Tensor& flat) const {
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& buffer : buffers) parts.push_back(buffer.detach().reshape(-1).to(dtype));
+  at::Tensor to = flat;
+  at::cat_out(to, parts);
+}
+
+void BufferMean::Pack::copy_from(const at::Tensor& flat) {
+  std::vector<at::Tensor> parts;
+  std::int64_t offset = 0;
+  for (const at::Tensor& buffer : buffers) {
+    parts.push_back(flat.narrow(0, offset, buffer.numel()).view(buffer.sizes()));
+    offset += buffer.numel();
+  }
+  at::_foreach_copy_(buffers, parts);
+}
+
+BufferMean::BufferMean(Communicator& comm, std::vector<at::Tensor> buffers, at::Device device) : comm_(comm) {
   for (at::Tensor& buffer : buffers) {
     if (!buffer.is_floating_point()) {
-      integer_elements += buffer.numel();
-      integers_.push_back(std::move(buffer));
+      integers_.add(std::move(buffer));
       continue;
     }
-    const DType dtype = sum_dtype(buffer);
-    auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.dtype == dtype; });
-    if (group == groups_.end()) {
-      groups_.emplace_back();
-      group = groups_.end() - 1;
-      group->dtype = dtype;
-    }
-    group->members.push_back(floating_.size());
-    const std::int64_t elements = buffer.numel();
-    floating_.push_back({.buffer = std::move(buffer), .at_start = {}, .offset = group->elements});
-    group->elements += elements;
+    const at::ScalarType dtype = sum_dtype(buffer);
+    auto group = std::ranges::find_if(groups_, [&](const Group& g) { return g.pack.dtype == dtype; });
+    if (group == groups_.end()) group = groups_.emplace(groups_.end());
+    group->pack.add(std::move(buffer));
   }
   for (Group& group : groups_) {
-    group.flags_at = group.elements;
-    group.elements += static_cast<std::int64_t>(group.members.size());
-    group.sums = std::make_unique<TreeAccumulator>(comm_, group.elements, group.dtype);
+    const auto members = static_cast<std::int64_t>(group.pack.buffers.size());
+    std::vector<std::int64_t> sizes;
+    for (const at::Tensor& buffer : group.pack.buffers) sizes.push_back(buffer.numel());
+    group.owners = at::arange(members).repeat_interleave(at::tensor(sizes)).to(device);
+    group.sums =
+        std::make_unique<TreeAccumulator>(comm_, group.pack.elements + members, dtype_of(group.pack.dtype), device);
+    group.pack.at_start = at::empty({group.pack.elements}, group.owners.options().dtype(group.pack.dtype));
   }
-  if (!integers_.empty()) integers_after_ = at::empty({integer_elements}, at::kLong);
+  if (integers_.buffers.empty()) return;
+  integers_after_ = at::empty({integers_.elements}, at::TensorOptions(at::kLong).device(device));
+  integers_.at_start = at::empty_like(integers_after_);
 }
 
 void BufferMean::remember_start() {
-  for (Floating& one : floating_) one.at_start = one.buffer.clone();
-  integers_at_start_.clear();
-  for (const at::Tensor& buffer : integers_) integers_at_start_.push_back(buffer.clone());
+  for (Group& group : groups_) group.pack.copy_to(group.pack.at_start);
+  if (!integers_.buffers.empty()) integers_.copy_to(integers_.at_start);
 }
 
 void BufferMean::begin_step(const StepPlan& plan) {
@@ -69,35 +90,32 @@ void BufferMean::begin_step(const StepPlan& plan) {
 void BufferMean::begin_micro_batch(bool empty) {
   empty_ = empty;
   if (!first_of_rank_) {
-    for (Floating& one : floating_) one.buffer.copy_(one.at_start);
-    for (std::size_t i = 0; i < integers_.size(); ++i) integers_[i].copy_(integers_at_start_[i]);
+    for (Group& group : groups_) group.pack.copy_from(group.pack.at_start);
+    if (!integers_.buffers.empty()) integers_.copy_from(integers_.at_start);
   }
   first_of_rank_ = false;
+}
+
+// A tensor's version does not tell whether it changed: BatchNorm's kernels write to the running statistics past it.
+void BufferMean::Group::write_leaf(const at::Tensor& leaf) const {
+  const at::Tensor now = values(leaf);
+  pack.copy_to(now);
+  const at::Tensor changed = as_bits(now).ne(as_bits(pack.at_start)).to(leaf.scalar_type());
+  flags(leaf).zero_().scatter_reduce_(0, owners, changed, "amax");
+  now.add_(0.0);  // −0 becomes +0, as for gradients
 }
 
 void BufferMean::end_micro_batch() {
   for (Group& group : groups_) {
     const at::Tensor& leaf = group.sums->leaf();
-    for (std::size_t i = 0; i < group.members.size(); ++i) {
-      const Floating& one = floating_[group.members[i]];
-      const bool changed = !empty_ && !same_bits(one.buffer, one.at_start);
-      leaf[group.flags_at + static_cast<std::int64_t>(i)].fill_(changed ? 1.0 : 0.0);
-      at::Tensor place = leaf.narrow(0, one.offset, one.buffer.numel());
-      if (empty_) {
-        place.zero_();
-      } else {
-        place.copy_(one.buffer.reshape(-1)).add_(0.0);  // −0 becomes +0, as for gradients
-      }
+    if (empty_) {
+      leaf.zero_();
+    } else {
+      group.write_leaf(leaf);
     }
     group.sums->close_leaf();
   }
-  if (!integers_.empty() && leaf_ == plan_.first_non_empty()) {
-    std::int64_t offset = 0;
-    for (const at::Tensor& buffer : integers_) {
-      integers_after_.narrow(0, offset, buffer.numel()).copy_(buffer.reshape(-1));
-      offset += buffer.numel();
-    }
-  }
+  if (!integers_.buffers.empty() && leaf_ == plan_.first_non_empty()) integers_.copy_to(integers_after_);
   ++leaf_;
 }
 
@@ -106,10 +124,10 @@ void BufferMean::launch(const CollectiveOptions& options) {
     const at::Tensor& result = group.sums->result();
     const std::vector<Partial> partials = group.sums->partials();
     group.work.emplace(
-        comm_.reduce_partials({result.data_ptr(), group.elements, group.dtype},
+        comm_.reduce_partials({result.data_ptr(), result.numel(), dtype_of(result.scalar_type())},
                               {partials, plan_.micro_batches, 1.0 / static_cast<double>(plan_.non_empty())}, options));
   }
-  if (!integers_.empty()) {
+  if (!integers_.buffers.empty()) {
     integers_work_.emplace(
         comm_.broadcast(integers_after_, plan_.owner_of_first_non_empty(comm_.world_size()), options));
   }
@@ -120,20 +138,15 @@ void BufferMean::finish() {
     group.work->wait();
     group.work.reset();
     const at::Tensor& mean = group.sums->result();
-    for (std::size_t i = 0; i < group.members.size(); ++i) {
-      const Floating& one = floating_[group.members[i]];
-      if (mean[group.flags_at + static_cast<std::int64_t>(i)].item<double>() == 0.0) continue;
-      one.buffer.copy_(mean.narrow(0, one.offset, one.buffer.numel()).view(one.buffer.sizes()));
-    }
+    const at::Tensor changed = group.flags(mean).ne(0).index_select(0, group.owners);
+    at::Tensor now = at::empty_like(group.pack.at_start);
+    group.pack.copy_to(now);
+    group.pack.copy_from(at::where(changed, group.values(mean), now));
   }
-  if (integers_.empty()) return;
+  if (integers_.buffers.empty()) return;
   integers_work_->wait();
   integers_work_.reset();
-  std::int64_t offset = 0;
-  for (at::Tensor& buffer : integers_) {
-    buffer.copy_(integers_after_.narrow(0, offset, buffer.numel()).view(buffer.sizes()));
-    offset += buffer.numel();
-  }
+  integers_.copy_from(integers_after_);
 }
 
 }  // namespace lockstep

@@ -16,10 +16,12 @@ namespace lockstep {
 
 // The buffers of a module (running statistics of BatchNorm) over a step. Every micro-batch starts from those of the
 // step's start. After the step, floating ones that some micro-batch changed are the tree mean over the non-empty
-// micro-batches; integer ones are those of the first non-empty micro-batch; all others stay untouched.
+// micro-batches; integer ones are those of the first non-empty micro-batch; all others stay untouched. Nothing is read
+// from the device, and a buffer more costs a GPU no kernel more.
 class BufferMean {
  public:
-  BufferMean(Communicator& comm, std::vector<at::Tensor> buffers);  // borrows `comm`
+  // Borrows `comm`, which is for memory on `device`, where the buffers are.
+  BufferMean(Communicator& comm, std::vector<at::Tensor> buffers, at::Device device);
 
   // The values now are those that the next step starts from. Apart from begin_step(), because a step that is a plain
   // backward pass begins when its forward pass has changed the buffers.
@@ -33,26 +35,33 @@ class BufferMean {
   void finish();
 
  private:
-  struct Group {  // floating buffers of one dtype, flat; behind them a flag for each: 1 where a micro-batch changed it
-    std::vector<std::size_t> members;
-    std::int64_t flags_at = 0;
-    std::int64_t elements = 0;
-    DType dtype = DType::float32;
+  // Buffers that lie flat, one behind the other, wherever they are copied to.
+  struct Pack {
+    std::vector<at::Tensor> buffers{};
+    std::int64_t elements = 0;          // of all
+    at::ScalarType dtype = at::kFloat;  // that they are packed as
+    at::Tensor at_start{};
+
+    void add(at::Tensor buffer);
+    void copy_to(const at::Tensor& flat) const;
+    void copy_from(const at::Tensor& flat);
+  };
+  struct Group {  // floating buffers of one dtype; behind them a flag for each: 1 where a micro-batch changed it
+    Pack pack;
+    at::Tensor owners;  // int64 [elements]: the buffer that an element belongs to
     std::unique_ptr<TreeAccumulator> sums;
     std::optional<Work> work;
-  };
-  struct Floating {
-    at::Tensor buffer;
-    at::Tensor at_start;
-    std::int64_t offset = 0;  // in its group
+    [[nodiscard]] at::Tensor values(const at::Tensor& sum) const { return sum.narrow(0, 0, pack.elements); }
+    [[nodiscard]] at::Tensor flags(const at::Tensor& sum) const {
+      return sum.narrow(0, pack.elements, static_cast<std::int64_t>(pack.buffers.size()));
+    }
+    void write_leaf(const at::Tensor& leaf) const;
   };
 
   Communicator& comm_;
-  std::vector<Floating> floating_;
   std::vector<Group> groups_;
-  std::vector<at::Tensor> integers_;
-  std::vector<at::Tensor> integers_at_start_;
-  at::Tensor integers_after_;  // of the first non-empty micro-batch, packed as int64
+  Pack integers_{.dtype = at::kLong};
+  at::Tensor integers_after_;  // of the first non-empty micro-batch
   std::optional<Work> integers_work_;
   StepPlan plan_;
   std::int64_t leaf_ = 0;

@@ -43,9 +43,9 @@ void warn_about_bits(Runtime::Impl& impl, const DeterminismRecord& stored) {
   if (stored == now || !impl.is_root()) return;
   impl.log.warning(
       fmt::format("bits are no longer comparable with the checkpoint's: intra-op threads {} -> {}, LibTorch "
-                  "{} -> {}, CPU capability {} -> {}, micro-batches {} -> {}",
+                  "{} -> {}, CPU capability {} -> {}, device {} -> {}, micro-batches {} -> {}",
                   stored.intra_op_threads, now.intra_op_threads, stored.libtorch, now.libtorch, stored.cpu_capability,
-                  now.cpu_capability, stored.micro_batches, now.micro_batches));
+                  now.cpu_capability, stored.device, now.device, stored.micro_batches, now.micro_batches));
 }
 
 void check_changes(const Runtime::Impl& impl, const Checkpoint& checkpoint, const std::vector<std::string>& changes) {

@@ -111,6 +111,7 @@ struct SaveSlots {
 
 struct LoadSlots {
   const std::vector<OptimizerSlot>& slots;
+  at::Device device;  // of the parameter
   std::size_t taken = 0;
   [[nodiscard]] const at::Tensor* find(const char* name) {
     const auto slot = std::find_if(slots.begin(), slots.end(), [&](const OptimizerSlot& s) { return s.name == name; });
@@ -119,7 +120,7 @@ struct LoadSlots {
     return &slot->value;
   }
   void operator()(const char* name, at::Tensor& value) {
-    if (const at::Tensor* const stored = find(name)) value = *stored;
+    if (const at::Tensor* const stored = find(name)) value = stored->to(device);
   }
   void operator()(const char* name, std::int64_t& value) {
     if (const at::Tensor* const stored = find(name)) value = stored->item<std::int64_t>();
@@ -188,7 +189,7 @@ void set_optimizer_slots(optim::Optimizer& optimizer, const at::Tensor& paramete
   if (slots.empty()) return;
   with_kind(optimizer, [&]<class State>(const char* kind, State*, auto*) {
     auto state = std::make_unique<State>();
-    LoadSlots load{slots};
+    LoadSlots load{slots, parameter.device()};
     visit(*state, load);
     if (load.taken != slots.size()) {
       throw CheckpointError(

@@ -14,6 +14,8 @@ void RuntimeOptions::describe(OptionList& list) {
   constexpr AtResume may_change = AtResume::may_change;
   list.add("run.dir", run_dir, "folder for everything that a run writes", may_change);
   list.add("run.ranks", ranks, "ranks that launch scripts start, and threads of comm.backend=local", may_change);
+  list.add("run.device", device, "auto, cpu, or cuda: each rank's model and batches on the GPU of its local rank",
+           may_change);
   list.add("seed", seed, "of weights, sample order, dropout and augmentation");
   list.add("train.epochs", epochs, "passes over the data", may_change);
   list.add("train.max_steps", max_steps, "stop after this step, counted from 0; 0: no limit", may_change);
@@ -60,6 +62,7 @@ void RuntimeOptions::check() const {
         {.what = fmt::format("{}={}", name, value), .why = fmt::format("it must be {}", range), .fix = {}});
   };
   require(ranks >= 1, "run.ranks", std::to_string(ranks), "at least 1");
+  require(device == "auto" || device == "cpu" || device == "cuda", "run.device", device, "auto, cpu or cuda");
   require(epochs >= 1, "train.epochs", std::to_string(epochs), "at least 1");
   require(max_steps >= 0, "train.max_steps", std::to_string(max_steps), "0 or more");
   require(global_batch >= 1, "train.global_batch", std::to_string(global_batch), "at least 1");

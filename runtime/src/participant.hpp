@@ -37,6 +37,11 @@ class StepParticipant {
   virtual void begin_step(const StepPlan& plan) = 0;
   virtual void begin_micro_batch(int k, std::int64_t samples, bool last_of_rank) = 0;
   virtual void end_micro_batch() = 0;
+  // Collective, within the rank's only micro-batch: queues all that end_micro_batch() and finish() have the device do,
+  // so that it can be recorded.
+  virtual void reduce_now() = 0;
+  // In place of a backward pass and reduce_now(): a record of the last ones has been queued again.
+  virtual void replayed() = 0;
   // Collective. Completes the step's reduction; returns whether some rank asked to stop.
   [[nodiscard]] virtual bool finish() = 0;
 };

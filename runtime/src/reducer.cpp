@@ -2,7 +2,7 @@
 #include "reducer.hpp"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty_like.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/utils/lambda_post_hook.h>
@@ -32,6 +32,23 @@ std::vector<at::Tensor> buffers_of(const torch::nn::Module& module) {
     if (item.value().defined()) found.push_back(item.value());
   }
   return found;
+}
+
+at::Device device_of(const torch::nn::Module& module) {
+  std::optional<at::Device> device;
+  const auto look_at = [&](const std::string& name, const at::Tensor& tensor) {
+    if (!device) device = tensor.device();
+    if (tensor.device() == *device) return;
+    throw UsageError({.what = "DistributedDataParallel",
+                      .why = fmt::format("{} is on {}, the module's first parameter on {}", name, tensor.device().str(),
+                                         device->str()),
+                      .fix = "move the whole module by module->to(rt.device())"});
+  };
+  for (const auto& item : module.named_parameters()) look_at(item.key(), item.value());
+  for (const auto& item : module.named_buffers()) {
+    if (item.value().defined()) look_at(item.key(), item.value());
+  }
+  return device.value_or(at::kCPU);
 }
 
 // One line a tensor, so that a difference between ranks can be named.
@@ -90,13 +107,25 @@ void write_scaled(at::Tensor& place, const at::Tensor& gradient, double weight) 
   for (std::int64_t i = 0, n = place.numel(); i < n; ++i) to[i] = from[i] * factor + 0.0F;
 }
 
+// The gradient in the strides of its place.
+at::Tensor laid_out_as(const at::Tensor& place, const at::Tensor& gradient) {
+  if (gradient.strides() == place.strides()) return gradient;
+  return at::empty_like(place, gradient.scalar_type()).copy_(gradient);
+}
+
 }  // namespace
 
 GradientReducer::Impl::Impl(Runtime& runtime, std::shared_ptr<torch::nn::Module> module)
     : runtime_(runtime),
       module_(std::move(module)),
-      comm_(runtime.world().duplicate("gradients")),
-      buffers_(comm_, buffers_of(*module_)) {
+      device_(device_of(*module_)),
+      comm_(runtime.impl().communicator_for(device_, "gradients")),
+      thread_(std::this_thread::get_id()),
+      buffers_(*comm_, buffers_of(*module_), device_) {
+  if (comm_->backend().memory() != comm::Backend::kHostMemory) {
+    gpu_ = &*runtime_.impl().gpu;
+    beside_.emplace(runtime_.world().duplicate("steps"));
+  }
   copy_from_rank_0();
   buffers_.remember_start();
   make_buckets();
@@ -107,18 +136,22 @@ GradientReducer::Impl::Impl(Runtime& runtime, std::shared_ptr<torch::nn::Module>
 GradientReducer::Impl::~Impl() {
   const bool in_flight =
       std::any_of(buckets_.begin(), buckets_.end(), [](const Bucket& b) { return b.work.has_value(); });
-  if (in_step_ && in_flight) comm_.abort("a step was left before its gradients were complete");  // else we would wait
+  if (in_step_ && in_flight) {  // else we would wait
+    constexpr const char* kWhy = "a step was left before its gradients were complete";
+    comm_->abort(kWhy);
+    if (beside_) beside_->abort(kWhy);
+  }
   for (Parameter& parameter : parameters_) parameter.accumulator->del_post_hook(parameter.hook);
   std::erase(runtime_.impl().participants, this);
 }
 
 void GradientReducer::Impl::copy_from_rank_0() {
   const std::string ours = describe(*module_);
-  check_same_module(ours, comm_.broadcast(ours, 0));
+  check_same_module(ours, host().broadcast(ours, 0));
   const at::NoGradGuard no_grad;
   const auto copy = [this](const at::Tensor& tensor) {
     at::Tensor plain = tensor.detach().contiguous();
-    comm_.broadcast(plain, 0).wait();
+    comm_->broadcast(plain, 0).wait();
     tensor.detach().copy_(plain);
   };
   for (const at::Tensor& parameter : module_->parameters()) copy(parameter);
@@ -154,12 +187,8 @@ void GradientReducer::Impl::make_buckets() {
     bucket.layout = std::move(layout);
     buckets_.push_back(std::move(bucket));
   }
-  // Behind the last bucket's gradients ride the flags of the step: parameters used, stop requested.
-  Bucket& last = buckets_.back();
-  last.flags_at = last.layout.elements;
-  last.layout.elements += static_cast<std::int64_t>(parameters_.size() + 1);
   for (Bucket& bucket : buckets_) {
-    bucket.sums = std::make_shared<TreeAccumulator>(comm_, bucket.layout.elements, bucket.layout.dtype);
+    bucket.sums = std::make_shared<TreeAccumulator>(*comm_, bucket.layout.elements, bucket.layout.dtype, device_);
   }
 }
 
@@ -214,20 +243,14 @@ void GradientReducer::Impl::refuse_stale(const Parameter& parameter) const {
 void GradientReducer::Impl::start_step(const StepPlan& plan) {
   plan_ = plan;
   in_step_ = true;
+  reduced_ = false;
   next_launch_ = 0;
   for (Parameter& parameter : parameters_) parameter.used = false;
   for (Bucket& bucket : buckets_) {
     bucket.sums->begin(plan.owned.first, plan.micro_batches);
     bucket.work.reset();
   }
-  flags().zero_();  // those of the step before
   buffers_.begin_step(plan);
-}
-
-// The used-map: behind the last bucket's gradients.
-at::Tensor GradientReducer::Impl::flags() const {
-  const Bucket& last = buckets_.back();
-  return last.sums->result().narrow(0, last.flags_at, last.layout.elements - last.flags_at);
 }
 
 void GradientReducer::Impl::begin_micro_batch(int, std::int64_t samples, bool last_of_rank) {
@@ -263,20 +286,28 @@ void GradientReducer::Impl::on_gradient(std::size_t index) {
   gradient.reset();
   if (bucket.pending == 0 && last_micro_batch_) {
     close_leaf(bucket);
-    launch_ready();
+    if (may_call_here(*comm_)) launch_ready();
   }
-  comm_.progress();
+  if (gpu_ == nullptr) comm_->progress();
+}
+
+// Gradients on a GPU are ready on a thread of autograd's.
+bool GradientReducer::Impl::may_call_here(Communicator& comm) const {
+  return comm.backend().any_thread() || std::this_thread::get_id() == thread_;
 }
 
 void GradientReducer::Impl::write_leaf(Parameter& parameter, const at::Tensor& gradient) {
   Bucket& bucket = buckets_[parameter.bucket];
   at::Tensor place = view(bucket, parameter.place, bucket.sums->leaf());
   const at::NoGradGuard no_grad;
-  if (parameter.in_leaf) {
+  if (gpu_ != nullptr) {
+    gpu_->scaled_copy(place, laid_out_as(place, gradient), leaf_weight_, parameter.in_leaf);
+  } else if (parameter.in_leaf) {
     place.add_(gradient.to(place.scalar_type()), leaf_weight_);
-    return;
+  } else {
+    write_scaled(place, gradient, leaf_weight_);
   }
-  write_scaled(place, gradient, leaf_weight_);
+  if (parameter.in_leaf) return;
   parameter.in_leaf = true;
   parameter.used = true;
   --bucket.pending;
@@ -297,24 +328,21 @@ void GradientReducer::Impl::close_leaf(Bucket& bucket) {
 
 void GradientReducer::Impl::launch_ready() {
   while (next_launch_ < buckets_.size() && !buckets_[next_launch_].leaf_open) launch(buckets_[next_launch_++]);
+  // Once a bucket, as asking a GPU how far it is costs time. It advances what the host has in flight, too.
+  if (gpu_ != nullptr && may_call_here(host())) comm_->progress();
 }
 
 void GradientReducer::Impl::launch(Bucket& bucket) {
   const at::Tensor& memory = bucket.sums->result();
-  if (&bucket == &buckets_.back()) {
-    std::vector<float> values;
-    for (const Parameter& parameter : parameters_) values.push_back(parameter.used ? 1.0F : 0.0F);
-    values.push_back(runtime_.impl().stop_requested() ? 1.0F : 0.0F);
-    flags().copy_(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}));
-  }
   const std::vector<Partial> partials = bucket.sums->partials();
-  bucket.work.emplace(comm_.reduce_partials({memory.data_ptr(), bucket.layout.elements, bucket.layout.dtype},
-                                            {partials, plan_.micro_batches, 1.0 / plan_.micro_batches},
-                                            {.order = runtime_.impl().reduce_order(), .label = bucket.label}));
+  bucket.work.emplace(comm_->reduce_partials({memory.data_ptr(), bucket.layout.elements, bucket.layout.dtype},
+                                             {partials, plan_.micro_batches, 1.0 / plan_.micro_batches},
+                                             {.order = runtime_.impl().reduce_order(), .label = bucket.label}));
   bucket.work->keep_alive(bucket.sums);
 }
 
 void GradientReducer::Impl::end_micro_batch() {
+  if (reduced_) return;
   const at::NoGradGuard no_grad;
   buffers_.end_micro_batch();
   for (Bucket& bucket : buckets_) {
@@ -323,40 +351,23 @@ void GradientReducer::Impl::end_micro_batch() {
   if (last_micro_batch_) launch_ready();
 }
 
-bool GradientReducer::Impl::finish() {
-  const at::NoGradGuard no_grad;
-  buffers_.launch({.order = runtime_.impl().reduce_order(), .label = "the module's buffers"});
-  for (Bucket& bucket : buckets_) bucket.work->wait();
-  const at::Tensor summed = flags().to(at::kDouble).contiguous();
-  const std::span<const double> all(summed.const_data_ptr<double>(), static_cast<std::size_t>(summed.numel()));
-  publish(all.first(parameters_.size()));
-  buffers_.finish();
-  in_step_ = false;
-  return all.back() != 0.0;
-}
-
-// Points every used parameter's gradient at its place in the bucket.
-void GradientReducer::Impl::publish(std::span<const double> flags) {
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (flags[i] == 0.0) continue;
-    const Parameter& parameter = parameters_[i];
-    const Bucket& bucket = buckets_[parameter.bucket];
-    at::Tensor gradient = view(bucket, parameter.place, bucket.sums->result());
-    parameter.tensor.mutable_grad() = gradient.to(parameter.tensor.scalar_type());  // no copy if the dtype is the same
-  }
-}
-
 // A backward pass outside Runtime::steps is one micro-batch of each rank, completed when this pass of the engine ends.
 void GradientReducer::Impl::begin_implicit_step(const at::Tensor& gradient, const Parameter& parameter) {
   const at::Tensor kept = view(buckets_[parameter.bucket], parameter.place, buckets_[parameter.bucket].sums->result());
   if (gradient.const_data_ptr() == kept.const_data_ptr()) refuse_stale(parameter);  // autograd has added to it
+  if (!may_call_here(host())) {
+    throw UsageError({.what = "a backward pass on a GPU outside of Runtime::steps",
+                      .why = fmt::format("its gradients are complete on a thread of LibTorch's, which may not use {}",
+                                         host().backend_name()),
+                      .fix = "train in for (auto& step : rt.steps(state, loader))"});
+  }
   start_own_micro_batch();
   torch::autograd::Engine::get_default_engine().queue_callback([this] { finish_own_micro_batch(); });
 }
 
 void GradientReducer::Impl::start_own_micro_batch() {
-  const int rank = comm_.rank();
-  start_step({.step = 0, .micro_batches = comm_.world_size(), .owned = {rank, rank + 1}, .samples = 0});
+  const int rank = comm_->rank();
+  start_step({.step = 0, .micro_batches = comm_->world_size(), .owned = {rank, rank + 1}, .samples = 0});
   begin_micro_batch(rank, 0, true);
 }
 

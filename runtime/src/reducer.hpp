@@ -9,10 +9,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bucket_plan.hpp"
 #include "buffer_mean.hpp"
+#include "lockstep/comm/gpu.hpp"
 #include "lockstep/runtime/ddp.hpp"
 #include "participant.hpp"
 #include "tree_accumulator.hpp"
@@ -32,6 +34,8 @@ class GradientReducer::Impl final : public StepParticipant {
   void begin_step(const StepPlan& plan) override;
   void begin_micro_batch(int k, std::int64_t samples, bool last_of_rank) override;
   void end_micro_batch() override;
+  void reduce_now() override;
+  void replayed() override;
   bool finish() override;
   void synchronize();
 
@@ -48,7 +52,6 @@ class GradientReducer::Impl final : public StepParticipant {
   };
   struct Bucket {
     BucketLayout layout;
-    std::int64_t flags_at = 0;              // of the used-map, behind the views; only in the last bucket
     std::shared_ptr<TreeAccumulator> sums;  // also kept alive by its work
     std::size_t pending = 0;                // gradients that the open leaf still lacks
     bool leaf_open = false;
@@ -70,20 +73,32 @@ class GradientReducer::Impl final : public StepParticipant {
   void start_step(const StepPlan& plan);
   void drop_zero_gradients();
   void refuse_stale(const Parameter& parameter) const;
-  [[nodiscard]] at::Tensor flags() const;
-  void publish(std::span<const double> flags);
+  [[nodiscard]] bool may_call_here(Communicator& comm) const;
+  void complete();
+  void refuse_other_flags() const;
+  void share_flags();
+  [[nodiscard]] std::vector<std::uint8_t> own_flags() const;
+  void publish();
+  [[nodiscard]] Communicator& host() noexcept { return beside_ ? *beside_ : *comm_; }
   [[nodiscard]] at::Tensor view(const Bucket& bucket, std::size_t place, const at::Tensor& memory) const;
 
   Runtime& runtime_;
   std::shared_ptr<torch::nn::Module> module_;
-  Communicator comm_;
+  at::Device device_;                   // of all its tensors
+  std::shared_ptr<Communicator> comm_;  // for memory on that device
+  const Gpu* gpu_ = nullptr;            // that device, if it is a GPU
+  std::optional<Communicator> beside_;  // then, for memory of the host
+  std::thread::id thread_;              // the rank's own: over MPI the only one that may communicate
   std::vector<Parameter> parameters_;
   std::vector<Bucket> buckets_;
+  std::vector<std::uint8_t> flags_;  // of the step: parameters used, and behind them stop requested
   BufferMean buffers_;
   StepPlan plan_;
   double leaf_weight_ = 1.0;
   bool last_micro_batch_ = false;
   bool in_step_ = false;
+  bool reduced_ = false;  // by reduce_now()
+  std::vector<std::uint8_t> flags_of_record_;
   std::size_t next_launch_ = 0;
 };
 

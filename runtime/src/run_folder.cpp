@@ -46,7 +46,8 @@ Json to_json(const DeterminismRecord& record) {
   return {{"micro_batches", record.micro_batches},
           {"intra_op_threads", record.intra_op_threads},
           {"libtorch", record.libtorch},
-          {"cpu_capability", record.cpu_capability}};
+          {"cpu_capability", record.cpu_capability},
+          {"device", record.device}};
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "gpu_choice.hpp"
 #include "lockstep/base/environment.hpp"
 #include "lockstep/base/version.hpp"
 #include "lockstep/comm/agree.hpp"
@@ -41,6 +44,32 @@ void check_world_size(int world_size, int micro_batches, const std::string& orig
       ExitCode::usage);
 }
 
+// From here on this thread queues its work on a stream of its own: the default one cannot be captured (CapturedStep),
+// and autograd accumulates gradients on the stream on which a model was first used.
+void leave_default_stream(at::Device device) {
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  const c10::Stream stream = guard.getStreamFromGlobalPool(device);
+  c10::Event event(device.type());
+  event.record(guard.getStream(device));
+  event.block(stream);
+  static_cast<void>(guard.exchangeStream(stream));
+}
+
+// Collective. Rank 0 says where the job computes, and why.
+void take_device(Runtime::Impl& impl) {
+  DeviceChoice choice = choose_device(impl.world, impl.options.device);
+  if (choice.gpu) impl.use_gpu(std::move(*choice.gpu));
+  if (!impl.is_root()) return;
+  if (!impl.gpu) {
+    impl.log.info(fmt::format("device cpu ({})", choice.why));
+    return;
+  }
+  const bool staged = impl.transport.transport == GpuTransport::staged;
+  impl.log.info(fmt::format("device {} ({}; {}), gradients travel {}{}", impl.gpu->torch_device().str(),
+                            impl.gpu->name(), choice.why, staged ? "through the host: " : "by NCCL",
+                            staged ? impl.transport.why : ""));
+}
+
 }  // namespace
 
 Runtime::Impl::Impl(Communicator given, const RuntimeOptions& runtime_options)
@@ -58,6 +87,26 @@ ReduceOrder Runtime::Impl::reduce_order() const {
 
 bool Runtime::Impl::stop_requested() const noexcept { return listens_to_signals && StopSignals::requested(); }
 
+void Runtime::Impl::use_gpu(Gpu given) {
+  transport = choose_transport(world, given);
+  determinism.device = given.name();
+  if (!given.torch_device().is_cpu()) leave_default_stream(given.torch_device());
+  gpu = std::move(given);
+}
+
+std::shared_ptr<Communicator> Runtime::Impl::communicator_for(at::Device device, const std::string& name) {
+  if (gpu && device == gpu->torch_device()) {
+    gpu_communicators.push_back(
+        std::make_shared<Communicator>(gpu_communicator(world, *gpu, name, transport.transport)));
+    return gpu_communicators.back();
+  }
+  if (device.is_cpu()) return std::make_shared<Communicator>(world.duplicate(name));
+  throw UsageError({.who = world.who(),
+                    .what = fmt::format("a module on {}", device.str()),
+                    .why = fmt::format("this rank computes on {}", gpu ? gpu->torch_device().str() : "cpu"),
+                    .fix = "move it by module->to(rt.device()); run.device chooses between cpu and cuda"});
+}
+
 void Runtime::Impl::say(const std::string& line) {
   if (!is_root()) return;
   progress.clear();
@@ -68,6 +117,7 @@ void Runtime::Impl::say(const std::string& line) {
 Runtime::Runtime(Communicator world) : impl_(std::make_unique<Impl>(std::move(world), RuntimeOptions{})) {
   impl_->micro_batches = impl_->determinism.micro_batches = world_size();
   impl_->log = Logger(log_options(impl_->world, impl_->folder));
+  take_device(*impl_);
   if (impl_->determinism.intra_op_threads != impl_->options.intra_op_threads && rank() == 0) {
     impl_->log.warning(
         fmt::format("LibTorch uses {} intra-op threads here; bits are the same only at an equal number "
@@ -104,13 +154,15 @@ Runtime::Runtime(Communicator world, const RuntimeOptions& runtime_options, cons
     }
   }
   impl.resolved_config = to_toml(options);
-  if (rank() != 0) return;
-  impl.log.info(fmt::format("lockstep {}: {} rank{} ({}), {} micro-batch{} a step ({}), run folder {}", version(),
-                            world_size(), world_size() == 1 ? "" : "s", impl.world.backend_name(), impl.micro_batches,
-                            impl.micro_batches == 1 ? "" : "es", origin, runtime_options.run_dir));
-  if (impl.options.reduce_order == "any") {
-    impl.log.warning("determinism.reduce_order=any: bits may change with the number of ranks");
+  if (rank() == 0) {
+    impl.log.info(fmt::format("lockstep {}: {} rank{} ({}), {} micro-batch{} a step ({}), run folder {}", version(),
+                              world_size(), world_size() == 1 ? "" : "s", impl.world.backend_name(), impl.micro_batches,
+                              impl.micro_batches == 1 ? "" : "es", origin, runtime_options.run_dir));
+    if (impl.options.reduce_order == "any") {
+      impl.log.warning("determinism.reduce_order=any: bits may change with the number of ranks");
+    }
   }
+  take_device(impl);
 }
 
 Runtime::~Runtime() = default;
@@ -118,14 +170,15 @@ Runtime::~Runtime() = default;
 Communicator& Runtime::world() noexcept { return impl_->world; }
 int Runtime::rank() const noexcept { return impl_->world.rank(); }
 int Runtime::world_size() const noexcept { return impl_->world.world_size(); }
-at::Device Runtime::device() const noexcept { return at::kCPU; }
+at::Device Runtime::device() const noexcept { return impl_->gpu ? impl_->gpu->torch_device() : at::Device(at::kCPU); }
 Logger& Runtime::log() noexcept { return impl_->log; }
 
 LoaderOptions Runtime::loader_options() const {
   return {.seed = static_cast<std::uint64_t>(impl_->options.seed),
           .global_batch = impl_->options.global_batch,
           .micro_batches = impl_->micro_batches,
-          .owned = impl_->owned_micro_batches()};
+          .owned = impl_->owned_micro_batches(),
+          .pinned_memory = !device().is_cpu()};
 }
 
 LoaderOptions Runtime::evaluation_options() const {
@@ -147,6 +200,9 @@ void Runtime::close() {
     });
     impl.say(fmt::format("parameters sha256 {}", impl.parameters_sha256));
     impl.say(fmt::format("results in {}", impl.folder->path().string()));
+  }
+  for (const auto& communicator : impl.gpu_communicators) {
+    if (!communicator->failed()) communicator->close();
   }
   impl.world.close();
 }

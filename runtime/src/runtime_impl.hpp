@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lockstep/checkpoint/contents.hpp"
+#include "lockstep/comm/gpu.hpp"
 #include "lockstep/monitor/progress.hpp"
 #include "lockstep/runtime/runtime.hpp"
 #include "participant.hpp"
@@ -25,10 +26,18 @@ class Runtime::Impl {
   [[nodiscard]] Range owned_micro_batches() const;
   [[nodiscard]] ReduceOrder reduce_order() const;
   [[nodiscard]] bool stop_requested() const noexcept;
+  // Collective. From here on this rank's modules belong on `given`.
+  void use_gpu(Gpu given);
+  // Collective. For the memory of a module whose tensors are on `device`. Throws UsageError if that is neither the CPU
+  // nor this rank's GPU.
+  [[nodiscard]] std::shared_ptr<Communicator> communicator_for(at::Device device, const std::string& name);
   void say(const std::string& line);  // rank 0: to standard output, past the progress bar
 
   Communicator world;
   RuntimeOptions options;
+  std::optional<Gpu> gpu;  // none: this rank computes on the CPU
+  GpuTransportChoice transport;
+  std::vector<std::shared_ptr<Communicator>> gpu_communicators;  // to be closed
   std::map<std::string, std::string> must_equal;  // name to TOML text of the options that may not change at resume
   std::string resolved_config;                    // TOML
   Logger log;

@@ -3,6 +3,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <openssl/evp.h>
@@ -82,8 +85,24 @@ std::vector<OptimizedParameter> optimized_parameters(const TrainState& state) {
   return found;
 }
 
+// The same values where the host can read them, contiguous. From a GPU: to pinned memory, not there yet when this
+// returns.
+at::Tensor on_the_host(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.detach().contiguous();
+  if (plain.is_cpu()) return plain;
+  return at::empty_like(plain, at::TensorOptions(at::kCPU).pinned_memory(true)).copy_(plain, /*non_blocking=*/true);
+}
+
+// Returns when what the current stream of `device` holds is done.
+void wait_for(at::Device device) {
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  c10::Event event(device.type());
+  event.record(guard.getStream(device));
+  event.synchronize();
+}
+
 void add_tensor(FlatState& flat, const std::string& name, const at::Tensor& tensor, bool changes_in_forward = false) {
-  flat.keep_alive.push_back(tensor.detach().contiguous());
+  flat.keep_alive.push_back(on_the_host(tensor));
   const at::Tensor& kept = flat.keep_alive.back();
   flat.tensors.push_back({.name = name,
                           .dtype = dtype_of(kept.scalar_type()),
@@ -155,6 +174,11 @@ FlatState flatten(const TrainState& state) {
     for (const OptimizerSlot& slot : optimizer_slots(*optimizer, tensor))
       add_tensor(flat, folder + "/" + slot.name, slot.value);
   }
+  for (const auto& [name, tensor] : module_parameters(state)) {
+    if (tensor.is_cpu()) continue;
+    wait_for(tensor.device());  // once: all copies are on its stream
+    break;
+  }
   for (const auto& [name, optimizer] : state.optimizers()) flat.blobs[name + ".groups"] = optimizer_groups(*optimizer);
   for (const auto& [name, resumable] : state.resumables()) flat.blobs[name] = resumable->state();
   return flat;
@@ -182,7 +206,7 @@ std::string parameters_sha256(const TrainState& state) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
   for (const auto& [name, tensor] : module_parameters(state)) {
-    const at::Tensor bytes = tensor.detach().contiguous();
+    const at::Tensor bytes = tensor.detach().cpu().contiguous();
     EVP_DigestUpdate(context.get(), bytes.const_data_ptr(), bytes.nbytes());
   }
   unsigned char digest[EVP_MAX_MD_SIZE];

@@ -12,13 +12,14 @@
 
 namespace lockstep {
 
-// A train state as named tensors and blobs. `keep_alive` owns what the slices point at.
+// A train state as named tensors and blobs, in the memory of the host. `keep_alive` owns what the slices point at.
 struct FlatState {
   std::vector<TensorSlice> tensors;
   std::map<std::string, std::string> blobs;
   std::vector<at::Tensor> keep_alive;
 };
 
+// Waits for a GPU once, if the state is on one.
 [[nodiscard]] FlatState flatten(const TrainState& state);
 
 // Puts a checkpoint's values into `state`. Everything is checked before anything is changed.

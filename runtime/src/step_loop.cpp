@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "checkpointing.hpp"
+#include "device_feed.hpp"
 #include "lockstep/base/error.hpp"
 #include "lockstep/monitor/metrics_file.hpp"
 #include "lockstep/runtime/steps.hpp"
@@ -41,6 +42,7 @@ class StepLoop::Impl {
   std::int64_t epoch = 0;
   StepPlan plan;
   StepMetrics metrics;
+  std::optional<DeviceFeed> feed;                      // on a GPU
   std::unique_ptr<monitor::MetricsFile> metrics_file;  // rank 0 of a run with a folder
   bool micro_batches_done = true;
   bool stop = false;
@@ -140,6 +142,8 @@ StepLoop::StepLoop(Runtime& runtime, TrainState& state, std::int64_t steps_per_e
   if (rt.folder && rt.is_root()) {
     impl_->metrics_file = std::make_unique<monitor::MetricsFile>(rt.folder->metrics(), impl_->step);
   }
+  const at::Device device = runtime.device();
+  if (!device.is_cpu()) impl_->feed.emplace(device, c10::impl::VirtualGuardImpl(device.type()));
   rt.loop_active = true;
 }
 
@@ -195,6 +199,10 @@ void StepLoop::finish_micro_batches() {
   if (impl.rt.participants.empty()) impl.stop = !all_have_more(!impl.rt.stop_requested());
   impl.micro_batches_done = true;
   impl.seed_outside();
+}
+
+LoadedStep StepLoop::on_device(LoadedStep loaded) {
+  return impl_->feed ? impl_->feed->bring(std::move(loaded)) : std::move(loaded);
 }
 
 void StepLoop::log(std::string_view name, double value) { impl_->metrics.log(name, value); }

@@ -7,15 +7,16 @@
 
 namespace lockstep {
 
-TreeAccumulator::TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype)
-    : comm_(comm), elements_(elements), dtype_(dtype) {
+TreeAccumulator::TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype, at::Device device)
+    : comm_(comm), elements_(elements), dtype_(dtype), device_(device) {
   add_slot();
 }
 
 void TreeAccumulator::add_slot() {
   const std::shared_ptr<std::byte> memory = comm_.allocate(static_cast<std::size_t>(elements_) * size_of(dtype_));
   slots_.push_back(at::from_blob(
-      memory.get(), {elements_}, [memory](void*) {}, scalar_type_of(dtype_)));
+      memory.get(), {elements_}, [memory](void*) {}, at::TensorOptions(scalar_type_of(dtype_)).device(device_),
+      device_));
 }
 
 void TreeAccumulator::begin(std::int64_t first_leaf, std::int64_t total_leaves) {

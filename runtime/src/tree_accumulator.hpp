@@ -16,7 +16,8 @@ namespace lockstep {
 class TreeAccumulator {
  public:
   // The memory is `comm`'s own, so that reductions over it copy as little as the backend can. Borrowed.
-  TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype);
+  // `device`: of that memory.
+  TreeAccumulator(Communicator& comm, std::int64_t elements, DType dtype, at::Device device = at::kCPU);
 
   void begin(std::int64_t first_leaf, std::int64_t total_leaves);
   [[nodiscard]] const at::Tensor& leaf();  // [elements]; to be written whole by the caller, padding excepted
@@ -31,6 +32,7 @@ class TreeAccumulator {
   Communicator& comm_;
   std::int64_t elements_;
   DType dtype_;
+  at::Device device_;
   std::int64_t total_leaves_ = 1;
   std::int64_t next_leaf_ = 0;
   std::vector<at::Tensor> slots_;  // slot i holds the sum over stack_[i]; the one behind is the open leaf

@@ -69,6 +69,14 @@ TEST(Manifest, text_is_one_line_of_json_and_one_of_crc) {
            "\n"));
 }
 
+TEST(Manifest, names_the_device_where_that_was_a_gpu) {
+  Manifest manifest = sample();
+  manifest.determinism.device = "NVIDIA H100 80GB HBM3";
+  const std::string text = print_manifest(manifest);
+  EXPECT_THAT(text, HasSubstr(R"("cpu_capability":"AVX512","device":"NVIDIA H100 80GB HBM3"},)"));
+  EXPECT_EQ(parse_manifest(text, "MANIFEST"), manifest);
+}
+
 // What version 1 wrote.
 std::string version_1(const std::string& from = "", const std::string& to = "") {
   std::string body =

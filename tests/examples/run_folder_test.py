@@ -38,7 +38,7 @@ class RunFolder(MainJob):
         record = jobs.run_json(self.folder)
         self.assertEqual(record["schema_version"], 1)
         self.assertEqual(record["determinism"].keys(),
-                         {"micro_batches", "intra_op_threads", "libtorch", "cpu_capability"})
+                         {"micro_batches", "intra_op_threads", "libtorch", "cpu_capability", "device"})
         self.assertEqual([rank["rank"] for rank in record["ranks"]], [0, 1])
         self.assertEqual([rank.keys() for rank in record["ranks"]], [{"rank", "host", "pid"}] * 2)
         self.assertEqual(record["final"]["step"], 12)

@@ -43,9 +43,11 @@ class ManifestPrinter {
     const DeterminismRecord& determinism = manifest.determinism;
     add(R"({{"schema_version":{},"lockstep":{},"step":{},"world_size":{},"seed":{},)", kSchemaVersion,
         json_text(manifest.lockstep), manifest.step, manifest.world_size, manifest.seed);
-    add(R"("determinism":{{"micro_batches":{},"intra_op_threads":{},"libtorch":{},"cpu_capability":{}}},)",
+    add(R"("determinism":{{"micro_batches":{},"intra_op_threads":{},"libtorch":{},"cpu_capability":{})",
         determinism.micro_batches, determinism.intra_op_threads, json_text(determinism.libtorch),
         json_text(determinism.cpu_capability));
+    if (determinism.device != kCpuDevice) add(R"(,"device":{})", json_text(determinism.device));
+    add("}},");
     add(R"("metrics":)");
     list("{}", manifest.metrics,
          [&](const auto& metric) { add("{}:{}", json_text(metric.first), json(metric.second).dump()); });
@@ -180,7 +182,8 @@ class ManifestParser {
     return {.micro_batches = static_cast<int>(number(object, "micro_batches", kLargestInt)),
             .intra_op_threads = static_cast<int>(number(object, "intra_op_threads", kLargestInt)),
             .libtorch = object.at("libtorch").get<std::string>(),
-            .cpu_capability = object.at("cpu_capability").get<std::string>()};
+            .cpu_capability = object.at("cpu_capability").get<std::string>(),
+            .device = object.value("device", kCpuDevice)};
   }
 
   void check_file(const FileRecord& file, std::uint64_t block_bytes) const {

@@ -79,6 +79,7 @@ void check_contents(const CheckpointContents& contents) {
   }
   check_text("the version of LibTorch", determinism.libtorch);
   check_text("the CPU's capability", determinism.cpu_capability);
+  check_text("the device's name", determinism.device);
   for (const TensorSlice& slice : contents.tensors) {
     check_text(fmt::format("\"{}\"", slice.name), slice.name);
     if (slice.data == nullptr && slice.elements > 0) refuse(slice.name, "its data is null", "give its bytes");

@@ -49,6 +49,11 @@ std::int64_t steps_ahead(std::int64_t sample_bytes, const LoaderOptions& options
   return std::max<std::int64_t>(options.prefetch_steps, std::min(kSmallSteps, kSmallStepsBytes / step_bytes));
 }
 
+// Those that are read ahead, and those of the two steps that the program may hold; on their way to a GPU, two more.
+std::size_t spare_batches(std::int64_t steps_ahead, const LoaderOptions& options) {
+  return static_cast<std::size_t>((steps_ahead + (options.pinned_memory ? 4 : 2)) * options.owned.size());
+}
+
 }  // namespace
 
 struct Pipeline::Piece {
@@ -76,7 +81,7 @@ Pipeline::Pipeline(const std::vector<FieldInfo>& fields, SampleStream& stream, c
       options_(options),
       piece_samples_(samples_of_piece(bytes_of_sample(fields), options)),
       steps_ahead_(steps_ahead(bytes_of_sample(fields), options)),
-      memory_(fields, largest_part(options), static_cast<std::size_t>((steps_ahead_ + 2) * options.owned.size())) {
+      memory_(fields, largest_part(options), spare_batches(steps_ahead_, options), options.pinned_memory) {
   for (int i = 0; i < options.threads; ++i) {
     threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
   }
@@ -247,7 +252,7 @@ void Pipeline::join_ragged(const Job& job, std::size_t part, std::size_t field, 
     for (const auto end : piece.rows[field].ends) *offsets++ = rows + end;
     rows += piece.rows[field].ends.back();
   }
-  column.values = empty_tensor(fields_[field], {rows});
+  column.values = empty_tensor(fields_[field], {rows}, options_.pinned_memory);
   auto* to = static_cast<std::byte*>(column.values.mutable_data_ptr());
   for (const auto& piece : job.pieces) {
     const auto& bytes = piece.rows[field].bytes;

@@ -8,6 +8,7 @@
 #include "lockstep/comm/communicator.hpp"
 #include "lockstep/dataloader/data_loader.hpp"
 #include "lockstep/dataloader/dataset.hpp"
+#include "lockstep/runtime/autocast.hpp"
 #include "lockstep/runtime/ddp.hpp"
 #include "lockstep/runtime/run.hpp"
 #include "lockstep/runtime/runtime.hpp"

@@ -31,6 +31,7 @@ struct LoaderOptions {
   bool shuffle = true;              // sources without an order of their own; false: in the order of the data set
   LastBatch last_batch = LastBatch::shorter;
   std::int64_t epoch_samples = 0;  // 0: as many as all sources have in a pass
+  bool pinned_memory = false;      // batches lie in page-locked memory, for copies to a GPU; needs LibTorch's CUDA
   int threads = 1;                 // that read and decode
   int prefetch_steps = 2;          // steps read ahead; each costs its batches' memory; of small ones more, up to 2 MiB
   std::optional<std::int64_t> damaged_budget{};  // samples that may be replaced; default: a thousandth of an epoch

@@ -32,7 +32,9 @@ class GradientReducer {
 
 // A module whose gradients, after the last backward of a step, are the mean over the global batch, the same bits on
 // every rank. Each parameter's .grad is then a view of a bucket, valid until the next step; parameters that no
-// micro-batch used keep .grad undefined. Sparse gradients are refused by name.
+// micro-batch used keep .grad undefined. Sparse gradients are refused by name. On a GPU no call waits for the device:
+// the current stream of the thread that trains comes after the reduction. A backward pass outside of Runtime::steps
+// needs ranks that may communicate from any thread there, which MPI's may not.
 template <class Module>
 class DistributedDataParallel {
  public:

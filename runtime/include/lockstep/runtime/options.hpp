@@ -10,8 +10,9 @@ namespace lockstep {
 
 // What every program that uses lockstep::run takes on its command line; the program declares its own options besides.
 struct RuntimeOptions {
-  std::string run_dir;  // everything a run writes; default runs/<program>
-  int ranks = 1;        // threads of comm.backend=local; launch scripts read it too
+  std::string run_dir;          // everything a run writes; default runs/<program>
+  int ranks = 1;                // threads of comm.backend=local; launch scripts read it too
+  std::string device = "auto";  // cpu, cuda: the GPU of this local rank; auto: cuda where every rank has one
   std::int64_t seed = 0;
   std::int64_t epochs = 5;
   std::int64_t max_steps = 0;                 // counted from step 0; 0: no limit

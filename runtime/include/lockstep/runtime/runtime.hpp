@@ -30,7 +30,8 @@ class Stopped : public Error {
 class Runtime {
  public:
   // Collective. For programs that run MPI themselves: lockstep::Runtime rt(lockstep::adopt(MPI_COMM_WORLD)). There, one
-  // backward pass of each rank is one micro-batch, and LibTorch's thread count is checked, not set.
+  // backward pass of each rank is one micro-batch, and LibTorch's thread count is checked, not set. The device is that
+  // of run.device=auto.
   explicit Runtime(Communicator world);
   // Collective. What lockstep::run makes: locks and prepares the run folder. `options` are all that the program
   // declared.
@@ -42,8 +43,10 @@ class Runtime {
   [[nodiscard]] Communicator& world() noexcept;
   [[nodiscard]] int rank() const noexcept;
   [[nodiscard]] int world_size() const noexcept;
-  [[nodiscard]] at::Device device() const noexcept;  // where this rank's model and batches belong
-  [[nodiscard]] Logger& log() noexcept;              // to this rank's file; rank 0 also to the console
+  // Where this rank's model and batches belong, as run.device says. On a GPU, a stream other than the default one is
+  // the current one of the thread that made the Runtime.
+  [[nodiscard]] at::Device device() const noexcept;
+  [[nodiscard]] Logger& log() noexcept;  // to this rank's file; rank 0 also to the console
 
   // Local. For a DataLoader of training batches: seed, global batch, micro-batches and those this rank owns.
   [[nodiscard]] LoaderOptions loader_options() const;
@@ -52,7 +55,8 @@ class Runtime {
   [[nodiscard]] LoaderOptions evaluation_options() const;
 
   // The training loop: for (auto& step : rt.steps(state, loader)). Resumes `state` from the run folder, saves and logs,
-  // and stops at a safe step on request. `source` is a DataLoader or any range of batches. One loop at a time.
+  // and stops at a safe step on request. `source` is a DataLoader, whose batches come on device() (offsets of ragged
+  // columns stay on the CPU), or any range of batches, which come as they are. One loop at a time.
   // (steps.hpp)
   template <class Source>
   [[nodiscard]] StepRange<Source> steps(TrainState& state, Source& source);

@@ -38,6 +38,8 @@ class StepLoop {
   // Collective. Whether every rank has another batch: ranges of the user may be uneven.
   [[nodiscard]] bool all_have_more(bool more);
   [[nodiscard]] bool epochs_done(std::int64_t epochs) const noexcept;  // train.epochs reached
+  // Local. With the batches on Runtime::device(); waits for no copy.
+  [[nodiscard]] LoadedStep on_device(LoadedStep loaded);
   void log(std::string_view name, double value);
   [[nodiscard]] bool logs_this_step() const noexcept;
 
@@ -106,8 +108,9 @@ class BatchSource<DataLoader> {
 
   explicit BatchSource(DataLoader& loader) : loader_(loader) {}
   [[nodiscard]] std::int64_t steps_per_epoch() const noexcept { return loader_.steps_per_epoch(); }
-  [[nodiscard]] bool next(StepLoop&, int, Loaded& loaded) {
-    loaded = loader_.next();
+  [[nodiscard]] bool next(StepLoop& loop, int, Loaded& loaded) {
+    loaded = {};  // its memory may be used again
+    loaded = loop.on_device(loader_.next());
     return true;
   }
 
@@ -167,6 +170,7 @@ class Step {
   [[nodiscard]] MicroBatches micro_batches() { return MicroBatches(*this); }
   [[nodiscard]] std::int64_t index() const noexcept { return loop_.step(); }
   [[nodiscard]] std::int64_t epoch() const noexcept { return loaded_.epoch; }
+  [[nodiscard]] std::int64_t samples() const noexcept { return loaded_.samples; }  // of all ranks; 0: not known
 
   // Local. A metric of the present micro-batch, or of the step: logged as the mean over the step's samples on all
   // ranks. On steps that are not logged nothing is read from the device.
