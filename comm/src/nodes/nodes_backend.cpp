@@ -76,7 +76,8 @@ class NodesBackend final : public Backend {
     Failure told = seen_from_afar(failure, rank());
     const int first = parts_.layout.first_rank(parts_.node);
     const bool here = told.culprit >= first && told.culprit < parts_.layout.first_rank(parts_.node + 1);
-    told.culprit = here ? told.culprit - first : -1;
+    if (!here && told.culprit >= 0) told.culprit = kElsewhere - told.culprit;
+    if (here) told.culprit -= first;
     parts_.up->fail(told);
     parts_.flat->fail(failure);
   }
@@ -91,10 +92,20 @@ class NodesBackend final : public Backend {
   }
 
  private:
+  // A culprit of another node has no number among this node's ranks: it is told as kElsewhere less its number.
+  static constexpr int kElsewhere = -2;
+
   // What fail() of a rank of this node told is in the numbers of the world but for the culprit; what the inner backend
   // has seen by itself is not.
   [[nodiscard]] Failure in_world(Failure failure) const {
-    if (failure.culprit < 0) return failure;
+    if (failure.culprit <= kElsewhere)
+      failure.culprit = kElsewhere - failure.culprit;  // already in those of the world
+    else if (failure.culprit >= 0)
+      failure = of_this_node(std::move(failure));
+    return failure;
+  }
+
+  [[nodiscard]] Failure of_this_node(Failure failure) const {
     const auto local = static_cast<std::size_t>(failure.culprit);
     failure.culprit += parts_.layout.first_rank(parts_.node);
     const bool seen_dead = failure.why == peer_died(static_cast<int>(local), parts_.up->peers()[local]).why;
