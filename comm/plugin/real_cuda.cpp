@@ -80,9 +80,12 @@ class RealCuda final : public CudaApi {
     return status;
   }
   CudaStatus bind(int device) override {
+    // Streams, events and memory of the first one would be taken for the second's.
+    if (bound_ && device != device_) return cleared(cudaErrorDeviceAlreadyInUse);
     auto error = cudaSetDevice(device);
     if (error == cudaSuccess) error = c10::cuda::SetDevice(static_cast<c10::DeviceIndex>(device));
     if (error == cudaSuccess) device_ = device;
+    bound_ = bound_ || error == cudaSuccess;
     return cleared(error);
   }
 
@@ -102,7 +105,7 @@ class RealCuda final : public CudaApi {
   CudaStatus destroy_stream(Stream stream) override { return cleared(cudaStreamDestroy(native(stream))); }
   bool capturing(Stream stream) override {
     auto state = cudaStreamCaptureStatusNone;
-    return cleared(cudaStreamIsCapturing(native(stream), &state)) == CudaStatus::success &&
+    return enter() == cudaSuccess && cleared(cudaStreamIsCapturing(native(stream), &state)) == CudaStatus::success &&
            state == cudaStreamCaptureStatusActive;
   }
 
@@ -115,14 +118,18 @@ class RealCuda final : public CudaApi {
   }
   CudaStatus destroy_event(Event event) override { return cleared(cudaEventDestroy(native(event))); }
   CudaStatus record(Event event, Stream stream) override {
-    return cleared(cudaEventRecord(native(event), native(stream)));
+    const auto error = enter();  // LibTorch's default stream is that of the thread's own GPU
+    return cleared(error == cudaSuccess ? cudaEventRecord(native(event), native(stream)) : error);
   }
   CudaStatus make_wait(Stream stream, Event event) override {
-    return cleared(cudaStreamWaitEvent(native(stream), native(event), cudaEventWaitDefault));
+    const auto error = enter();
+    return cleared(error == cudaSuccess ? cudaStreamWaitEvent(native(stream), native(event), cudaEventWaitDefault)
+                                        : error);
   }
   CudaStatus query(Event event) override {
     const OutsideCaptures outside;
-    return cleared(cudaEventQuery(native(event)));
+    const auto error = enter();  // else the watchdog's thread would make a context on GPU 0
+    return cleared(error == cudaSuccess ? cudaEventQuery(native(event)) : error);
   }
 
   CudaStatus allocate(std::byte*& memory, std::size_t bytes) override {
@@ -132,7 +139,8 @@ class RealCuda final : public CudaApi {
   }
   CudaStatus free(std::byte* memory) override {
     const OutsideCaptures outside;
-    return cleared(cudaFree(memory));
+    const auto error = enter();
+    return cleared(error == cudaSuccess ? cudaFree(memory) : error);
   }
   CudaStatus allocate_pinned(std::byte*& memory, std::size_t bytes) override {
     const OutsideCaptures outside;
@@ -144,10 +152,12 @@ class RealCuda final : public CudaApi {
     return cleared(cudaFreeHost(memory));
   }
   CudaStatus copy(void* to, const void* from, std::size_t bytes, Stream stream) override {
-    return cleared(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)));
+    const auto error = enter();
+    return cleared(error == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)) : error);
   }
   CudaStatus fill_zero(void* memory, std::size_t bytes, Stream stream) override {
-    return cleared(cudaMemsetAsync(memory, 0, bytes, native(stream)));
+    const auto error = enter();
+    return cleared(error == cudaSuccess ? cudaMemsetAsync(memory, 0, bytes, native(stream)) : error);
   }
 
 #ifdef LOCKSTEP_GPU_KERNELS
@@ -191,6 +201,7 @@ class RealCuda final : public CudaApi {
   }
 
   std::atomic<int> device_{0};
+  std::atomic<bool> bound_{false};
 };
 
 }  // namespace

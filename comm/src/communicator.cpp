@@ -326,6 +326,16 @@ Communicator Communicator::shrink(std::string name) {
 std::shared_ptr<std::byte> Communicator::allocate(std::size_t bytes) { return impl_->state->backend->allocate(bytes); }
 void Communicator::progress() { impl_->progress->advance(); }
 void Communicator::observe_waits(WaitObserver* observer) { impl_->progress->observer = observer; }
+
+void Communicator::check() {
+  impl_->state->throw_if_failed();
+  try {
+    impl_->state->backend->throw_if_failed();
+  } catch (const comm::BackendFailure& thrown) {
+    impl_->state->fail("what was called so far", thrown.failure);
+  }
+}
+
 bool Communicator::failed() const noexcept { return static_cast<bool>(impl_->state->error); }
 
 void Communicator::abort(const std::string& why) noexcept {

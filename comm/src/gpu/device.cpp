@@ -39,6 +39,11 @@ Watchdog& Device::watchdog() {
 }
 
 std::shared_ptr<std::byte> Device::allocate(std::size_t bytes) {
+  if (cuda().capturing(cuda().current_stream(index_))) {
+    throw UsageError({.what = fmt::format("allocate {} bytes on GPU {}", bytes, index_),
+                      .why = "a CUDA graph is captured, which would zero the memory at each replay and not now",
+                      .fix = "allocate before the capture begins"});
+  }
   std::byte* memory = nullptr;
   const CudaStatus status = cuda().allocate(memory, std::max<std::size_t>(bytes, 1));
   if (status != CudaStatus::success) {

@@ -90,10 +90,10 @@ void WatchedComm::tell_peers(Caller caller) {
 }
 
 void WatchedComm::stop_nccl() {
-  {
-    const std::lock_guard lock(asking_);
-    if (std::exchange(left_, true)) return;  // closed: the communicator is no longer ours
-  }
+  // Whoever calls NCCL now sees the failure and leaves it; one that is stuck in there is what an abort is for.
+  std::unique_lock calling(asking_, exits.abort_deadline);
+  if (std::exchange(left_, true)) return;  // closed: the communicator is no longer ours
+  if (calling) calling.unlock();
   const auto call = std::make_shared<NativeCall>();
   std::thread([call, nccl = libraries_.nccl, comm = comm_] { stop(*nccl, comm, *call); }).detach();
   std::unique_lock lock(call->mutex);

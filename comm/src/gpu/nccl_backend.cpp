@@ -56,6 +56,10 @@ class NcclBackend final : public Backend {
   }
   [[nodiscard]] std::unique_ptr<Backend> split(int color, int key) override;
   [[nodiscard]] std::unique_ptr<Backend> shrink(std::chrono::milliseconds timeout) override;
+  void throw_if_failed() override {
+    static_cast<void>(watched_->done(lane_->number()));
+    watched_->throw_if_failed();
+  }
   void fail(const Failure& failure) noexcept override { lane_->watched().fail(failure); }
   [[nodiscard]] bool claim_first_failure() noexcept override { return host_.backend().claim_first_failure(); }
   void close() override;
@@ -88,11 +92,11 @@ class NcclBackend final : public Backend {
 };
 
 OperationPtr NcclBackend::start(const Request& given) {
+  const auto entered = watched_->enter();
   Request request = given;
   if (request.timeout.count() == 0) request.timeout = host_.timeout();  // of those who ask a backend directly
   const Call& call = request.call;
   if (request.agree_only) {
-    watched_->throw_if_failed();
     lane_->note(call);
     return OperationPtr(new NcclOperation(*lane_, call, {}));
   }
@@ -139,7 +143,10 @@ void NcclBackend::queue_barrier() {
 
 std::unique_ptr<Backend> NcclBackend::split(int color, int key) {
   messages_.flush();
-  const NcclComm part = split_nccl_comm(host_, lane_->nccl(), lane_->comm(), color, key);
+  const NcclComm part = [&] {
+    const auto entered = watched_->enter();
+    return split_nccl_comm(host_, lane_->nccl(), lane_->comm(), color, key);
+  }();
   std::unique_ptr<Backend> host = host_.backend().split(color, key);
   if (!host) return nullptr;
   return std::make_unique<NcclBackend>(device_, HostCalls(std::move(host), host_.timeout()), part);

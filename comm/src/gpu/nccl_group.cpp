@@ -112,15 +112,17 @@ NcclComm make_nccl_comm(HostCalls& host, NcclApi& nccl) {
   }
   host.broadcast(first, 0);
   throw_if_any_failed(host, {first.progress}, "ncclGetUniqueId");
-  NcclComm comm = nullptr;
-  const NcclStatus begun = nccl.init(comm, ranks.world_size(), first.id, ranks.rank());
+  auto comm = std::make_unique<NcclComm>(nullptr);
+  const NcclStatus begun = nccl.init(*comm, ranks.world_size(), first.id, ranks.rank());
+  const NcclComm made = *comm;
   try {
-    finish_together(host, nccl, comm, begun, "ncclCommInitRankConfig");
+    finish_together(host, nccl, made, begun, "ncclCommInitRankConfig");
   } catch (const BackendFailure&) {
-    if (comm != nullptr) abandon_nccl_comm(nccl, comm);
+    (void)comm.release();  // NCCL's own thread may still write there
+    if (made != nullptr) abandon_nccl_comm(nccl, made);
     throw;
   }
-  return comm;
+  return made;
 }
 
 NcclComm split_nccl_comm(HostCalls& host, NcclApi& nccl, NcclComm comm, int color, int key) {

@@ -25,15 +25,17 @@ class NcclMessages::MessageOperation final : public Operation {
   Advanced advance(Clock::time_point slice_end) override {
     messages_.flush();
     if (!message_->done) return Advanced::not_yet;
-    const bool done = message_->captured ||
-                      messages_.lane_.is_done(message_->serial, message_->number, message_->done.get(), slice_end);
-    return done ? Advanced::fully : Advanced::not_yet;
+    const auto on_device = [&] {
+      return messages_.lane_.is_done(message_->serial, message_->number, message_->done.get(), slice_end);
+    };
+    return (message_->captured ? joined_ : on_device()) ? Advanced::fully : Advanced::not_yet;
   }
   [[nodiscard]] bool join_stream() override {
     messages_.lane_.watched().throw_if_failed();
     messages_.flush();
     if (!message_->done) return false;  // to this rank itself, which has not called the other half
     messages_.lane_.join_caller(message_->done.get());
+    joined_ = true;
     return true;
   }
   [[nodiscard]] std::vector<int> missing() const override { return {message_->call.root}; }
@@ -41,6 +43,7 @@ class NcclMessages::MessageOperation final : public Operation {
  private:
   NcclMessages& messages_;
   std::shared_ptr<Message> message_;
+  bool joined_ = false;  // see NcclOperation
 };
 
 OperationPtr NcclMessages::start(const Request& request, bool captured) {
@@ -89,6 +92,7 @@ void NcclMessages::match_own() {
 void NcclMessages::flush() {
   match_own();
   if (waiting_.empty()) return;
+  const auto entered = lane_.watched().enter();
   const auto group = std::exchange(waiting_, {});
   std::vector<Transfer> transfers;
   auto timeout = group.front()->timeout;

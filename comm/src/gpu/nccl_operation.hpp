@@ -5,7 +5,8 @@
 
 namespace lockstep::comm::gpu {
 
-// A collective that is on the stream. One that was captured into a graph is done for the host.
+// A collective that is on the stream. One that was captured into a graph is done for the host once it has been joined:
+// before, the capturing stream would not come after it, and its memory could be used for something else.
 class NcclOperation final : public Operation {
  public:
   struct Parts {
@@ -18,13 +19,15 @@ class NcclOperation final : public Operation {
       : lane_(lane), call_(call), number_(lane.number()), serial_(lane.next_serial()), parts_(std::move(parts)) {}
 
   Advanced advance(Clock::time_point slice_end) override {
-    const bool done = !parts_.done || parts_.captured || lane_.is_done(serial_, number_, parts_.done.get(), slice_end);
+    const auto on_device = [&] { return lane_.is_done(serial_, number_, parts_.done.get(), slice_end); };
+    const bool done = !parts_.done || (parts_.captured ? joined_ : on_device());
     return done ? Advanced::fully : Advanced::not_yet;
   }
   [[nodiscard]] bool join_stream() override {
     if (parts_.host_waits) return false;
     lane_.watched().throw_if_failed();
     if (parts_.done) lane_.join_caller(parts_.done.get());
+    joined_ = true;
     return true;
   }
   [[nodiscard]] std::vector<int> missing() const override { return lane_.watched().behind(call_); }
@@ -34,6 +37,7 @@ class NcclOperation final : public Operation {
   Call call_;
   std::uint64_t number_, serial_;
   Parts parts_;
+  bool joined_ = false;
 };
 
 }  // namespace lockstep::comm::gpu

@@ -47,6 +47,10 @@ class WatchedComm {
   void note(const Call& call);   // tells the peers; before NCCL is called, which may wait for a peer that calls another
   void queued(QueuedCall call);  // after note(): is looked after from now on
   void throw_if_failed() const;  // BackendFailure, what failed first
+  // Throws like it. While the lock is held nobody else calls NCCL about comm(): ncclCommGetAsyncError takes a finished
+  // launch off a non-blocking communicator, which another thread must not do in the middle of a call, and an abort
+  // frees it. May be taken again by who has it.
+  [[nodiscard]] std::unique_lock<std::recursive_timed_mutex> enter();
   [[nodiscard]] bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
   [[nodiscard]] bool done(std::uint64_t number);                      // retires what is done, in order
   [[nodiscard]] std::vector<int> behind(std::uint64_t number) const;  // ranks that are not known to have called it
@@ -104,7 +108,7 @@ class WatchedComm {
   std::mutex driving_;                       // whoever drives the pulse
   Clock::time_point driven_{};               // guarded by driving_
   bool peers_told_ = false;                  // guarded by driving_
-  std::mutex asking_;                        // whoever asks NCCL about comm_
+  std::recursive_timed_mutex asking_;        // whoever calls NCCL about comm_
   bool left_ = false;                        // guarded by asking_: comm_ is the caller's alone
   std::mutex retiring_;                      // whoever takes calls that are done from in_flight_
   mutable std::mutex mutex_;                 // held for moments only: the thread that calls takes it

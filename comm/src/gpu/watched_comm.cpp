@@ -50,6 +50,12 @@ void WatchedComm::throw_if_failed() const {
   throw BackendFailure{*failure_};
 }
 
+std::unique_lock<std::recursive_timed_mutex> WatchedComm::enter() {
+  std::unique_lock lock(asking_);
+  throw_if_failed();
+  return lock;
+}
+
 bool WatchedComm::done(std::uint64_t number) {
   {
     const std::lock_guard lock(mutex_);
@@ -129,8 +135,8 @@ std::optional<Failure> WatchedComm::drive_pulse(Clock::time_point now) {
 }
 
 std::optional<Failure> WatchedComm::ask_nccl() {
-  const std::lock_guard lock(asking_);
-  if (left_) return std::nullopt;
+  const std::unique_lock lock(asking_, std::try_to_lock);
+  if (!lock || left_) return std::nullopt;  // who calls NCCL now asks it, too
   NcclStatus state = NcclStatus::success;
   const NcclStatus status = libraries_.nccl->async_error(comm_, state);
   if (status != NcclStatus::success) state = status;

@@ -185,6 +185,35 @@ TEST(NcclCapture, a_replayed_call_has_the_results_of_a_call) {
   });
 }
 
+// The first wait must not take the second call for done before the capturing stream comes after it.
+TEST(NcclCapture, calls_in_flight_together_are_all_joined) {
+  test::FakeGpus gpus(2);
+  on_nccl(gpus, 2, [&](NcclRank& rank) {
+    const OwnStream stream(rank);
+    const std::vector<float> ones(kElements, 1.0F);
+    const DeviceFloats a(rank, kElements);
+    const DeviceFloats b(rank, kElements);
+    rank.gpus.all_reduce(a.buffer()).wait();
+    rank.gpus.all_reduce(b.buffer()).wait();
+    wait_for_all(gpus, rank);
+    auto graph = rank.device->libraries().graphs->make_graph();
+    graph->begin_capture();
+    Work first = rank.gpus.all_reduce(a.buffer());
+    Work second = rank.gpus.all_reduce(b.buffer());
+    first.wait();
+    EXPECT_FALSE(second.done());
+    second.wait();
+    EXPECT_TRUE(second.done());
+    graph->end_capture();
+    copy(rank, a, ones.data());
+    copy(rank, b, ones.data());
+    graph->replay();
+    wait_for_all(gpus, rank);
+    EXPECT_TRUE(a.all(2.0F));
+    EXPECT_TRUE(b.all(2.0F));
+  });
+}
+
 TEST(NcclCapture, a_first_call_asks_for_steps_before) {
   test::FakeGpus gpus(2);
   on_nccl(gpus, 2, [&](NcclRank& rank) {

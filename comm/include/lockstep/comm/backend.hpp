@@ -169,6 +169,8 @@ class Backend {
   // Collective over the ranks that live, after a failure: a backend of those that came and live. By default throws
   // UsageError that says why this backend cannot.
   [[nodiscard]] virtual std::unique_ptr<Backend> shrink(std::chrono::milliseconds timeout);
+  // Local. Throws BackendFailure if a call has failed that nobody waits for on the host, as far as is known by now.
+  virtual void throw_if_failed() {}
   // Local. Tells the peers, where the backend can, that this rank gives up.
   virtual void fail(const Failure& failure) noexcept = 0;
   // Local. True for the first rank of this host that calls it, so that an error which all ranks meet is printed once.

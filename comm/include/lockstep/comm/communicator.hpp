@@ -184,6 +184,8 @@ class Communicator {
   // Local. The observer of this communicator and of its duplicates, those made before included; null: none. Borrowed.
   void observe_waits(WaitObserver* observer);
 
+  // Local. Throws the first error, also that of a call on a GPU whose Work has been waited for: it was found later.
+  void check();
   // Local. True once this communicator has failed; later calls throw its first error.
   [[nodiscard]] bool failed() const noexcept;
   // Local. Fails this communicator and tells the peers where the backend can.
