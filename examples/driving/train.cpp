@@ -47,6 +47,7 @@ class Net : public torch::nn::Module {
 
 void train(lockstep::Runtime& rt, const Options& options) {
   auto net = std::make_shared<Net>();
+  net->to(rt.device());
   lockstep::DistributedDataParallel model(rt, net);
   torch::optim::AdamW adamw(net->parameters(), torch::optim::AdamWOptions(options.lr));
   auto loader_options = rt.loader_options();

@@ -21,13 +21,16 @@ double accuracy(lockstep::Runtime& rt, Net& net, const std::string& folder) {
   lockstep::DataLoader loader(lockstep::open_dataset(folder), rt.evaluation_options());
   const torch::NoGradGuard no_grad;
   net.eval();
-  auto correct = torch::zeros({}, torch::kLong);
+  auto correct = torch::zeros({}, torch::dtype(torch::kLong).device(rt.device()));
   for (std::int64_t step = 0; step < loader.steps_per_epoch(); ++step) {
     for (const auto& part : loader.next().micro_batches) {
-      if (part.samples > 0) correct += (net.forward(part.batch.data).argmax(1) == part.batch.target).sum();
+      if (part.samples == 0) continue;
+      const auto scores = net.forward(part.batch.data.to(rt.device()));  // only rt.steps moves batches by itself
+      correct += (scores.argmax(1) == part.batch.target.to(rt.device())).sum();
     }
   }
   net.train();
+  correct = correct.cpu();
   rt.world().all_reduce(correct).wait();
   return correct.item<double>() / static_cast<double>(loader.epoch_samples());
 }

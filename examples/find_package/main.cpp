@@ -12,12 +12,13 @@ struct Options {
 
 void train(lockstep::Runtime& rt, const Options& options) {
   auto net = std::make_shared<torch::nn::LinearImpl>(1, 1);
+  net->to(rt.device());
   lockstep::DistributedDataParallel model(rt, net);
   torch::optim::SGD sgd(net->parameters(), torch::optim::SGDOptions(options.lr));
   lockstep::TrainState state;
   state.add("model", net).add("optimizer", sgd);
 
-  const std::vector<torch::Tensor> batches(100, torch::linspace(-1, 1, 32).unsqueeze(1));  // each [32, 1]
+  const std::vector<torch::Tensor> batches(100, torch::linspace(-1, 1, 32, rt.device()).unsqueeze(1));  // each [32, 1]
   for (auto& step : rt.steps(state, batches)) {
     sgd.zero_grad();
     for (auto& x : step.micro_batches()) {

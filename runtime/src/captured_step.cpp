@@ -2,11 +2,15 @@
 #include "lockstep/runtime/captured_step.hpp"
 
 #include <ATen/ops/empty_like.h>
+#include <fmt/format.h>
 #include <torch/optim/optimizer.h>
 #include <torch/optim/sgd.h>
 
 #include <algorithm>
+#include <sstream>
+#include <typeinfo>
 
+#include "lockstep/base/error.hpp"
 #include "lockstep/comm/gpu_graph.hpp"
 #include "optimizer_state.hpp"
 #include "runtime_impl.hpp"
@@ -15,6 +19,12 @@ namespace lockstep {
 namespace {
 
 constexpr int kUsualSteps = 3;  // before the capture: libraries choose their kernels, optimizers make their state
+
+[[noreturn]] void refuse(std::string what, std::string why) {
+  throw UsageError({.what = std::move(what),
+                    .why = std::move(why),
+                    .fix = "pad batches to one shape, or train without CapturedStep"});
+}
 
 bool is_ragged(const Column& column) { return column.offsets.defined(); }
 
@@ -26,7 +36,7 @@ class CapturedStep::Impl {
       : rt(runtime.impl()),
         optimizer(given),
         loss_of(std::move(forward)),
-        with_optimizer(dynamic_cast<torch::optim::SGD*>(&given) != nullptr) {}
+        with_optimizer(typeid(given) == typeid(torch::optim::SGD)) {}  // one derived from it may work on the host, too
 
   [[nodiscard]] bool fits(const Batch& batch, std::int64_t samples) const;
   [[nodiscard]] at::Tensor run(const Batch& batch, std::int64_t samples);
@@ -54,7 +64,16 @@ bool CapturedStep::Impl::fits(const Batch& batch, std::int64_t samples) const {
 }
 
 void CapturedStep::Impl::fill(const Batch& batch) {
+  if (batch.columns.size() != input.columns.size()) refuse("the batch", "it has other fields than the recorded one");
   for (std::size_t i = 0; i < batch.columns.size(); ++i) {
+    const at::Tensor& given = batch.columns[i].values;
+    const at::Tensor& recorded = input.columns[i].values;
+    if (given.sizes() != recorded.sizes() || given.scalar_type() != recorded.scalar_type()) {
+      std::ostringstream why;
+      why << "it is " << given.sizes() << ' ' << given.scalar_type() << ", the recorded one " << recorded.sizes() << ' '
+          << recorded.scalar_type();
+      refuse(fmt::format("field \"{}\" of the batch", batch.columns[i].name), why.str());
+    }
     input.columns[i].values.copy_(batch.columns[i].values, /*non_blocking=*/true);
   }
   input.ids = batch.ids;
@@ -63,20 +82,30 @@ void CapturedStep::Impl::fill(const Batch& batch) {
 void CapturedStep::Impl::capture(const Batch& batch) {
   input = batch;
   for (Column& column : input.columns) {
-    column.values = at::empty_like(column.values);
-    if (column.name == "data") input.data = column.values;
-    if (column.name == "target") input.target = column.values;
+    const at::Tensor given = column.values;
+    column.values = at::empty_like(given);
+    if (given.is_same(batch.data)) input.data = column.values;
+    if (given.is_same(batch.target)) input.target = column.values;
   }
   fill(batch);
   groups_of_graph = optimizer_groups(optimizer);
-  graph = rt.gpu->make_graph();
-  graph->begin_capture();
-  const at::Tensor live = loss_of(input);
-  live.backward();
-  for (StepParticipant* participant : rt.participants) participant->reduce_now();
-  if (with_optimizer) optimizer.step();
-  loss = live.detach();
-  graph->end_capture();
+  auto made = rt.gpu->make_graph();
+  made->begin_capture();
+  try {
+    const at::Tensor live = loss_of(input);
+    live.backward();
+    for (StepParticipant* participant : rt.participants) participant->reduce_now();
+    if (with_optimizer) optimizer.step();
+    loss = live.detach();
+  } catch (...) {
+    try {
+      made->end_capture();             // else every later wait of this thread fails, and hides the cause
+    } catch (const std::exception&) {  // the capture was broken already
+    }
+    throw;
+  }
+  made->end_capture();
+  graph = std::move(made);
 }
 
 // The batch's loss, with the gradients in the making.

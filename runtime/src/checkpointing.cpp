@@ -110,7 +110,10 @@ void Checkpointing::save(std::int64_t step, const std::map<std::string, double>&
   const bool to_run_folder = last || is_flushed(step);
   if (saved_step_ == step && (saved_to_run_folder_ || !to_run_folder)) return;
   if (const auto earlier = end_save()) tell(*earlier);
-  agree(impl_.world, [&] { in_flight_ = flatten(state_); });
+  agree(impl_.world, [&] {
+    in_flight_ = flatten(state_);
+    impl_.check_device_calls();  // now that all of the step's are done
+  });
   CheckpointContents contents{.step = step,
                               .seed = static_cast<std::uint64_t>(impl_.options.seed),
                               .determinism = impl_.determinism,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gpu_choice.hpp"
 
+#include <fmt/format.h>
+
 #include "lockstep/base/error.hpp"
 #include "lockstep/comm/agree.hpp"
 #include "lockstep/comm/backend.hpp"
@@ -17,8 +19,9 @@ std::string why_no_gpu(const Communicator& world) {
   if (ranks_are_threads(world)) return "ranks are threads of one process";
   try {
     return Gpu::count() > 0 ? "" : "no GPU is visible";
-  } catch (const UsageError& error) {  // lockstep has no GPU part here, or LibTorch none
-    return error.text().why;
+  } catch (const std::exception& error) {  // lockstep has no GPU part here, LibTorch none, or a library is missing
+    const auto* const ours = dynamic_cast<const Error*>(&error);
+    return ours != nullptr ? ours->text().why : error.what();
   }
 }
 
@@ -38,9 +41,12 @@ DeviceChoice choose_device(Communicator& world, const std::string& device) {
   if (device == "cpu") return {.gpu = {}, .why = "run.device=cpu"};
   if (device == "auto") {
     const std::string own = why_no_gpu(world);
-    std::int64_t every = own.empty() ? 1 : 0;
-    world.all_reduce({&every, 1, DType::int64}, ReduceOp::min).wait();
-    if (every == 0) return {.gpu = {}, .why = own.empty() ? "not every rank has a GPU" : own};
+    std::int64_t without = own.empty() ? world.world_size() : world.rank();  // the first that has none
+    world.all_reduce({&without, 1, DType::int64}, ReduceOp::min).wait();
+    if (without < world.world_size()) {
+      const auto rank = static_cast<int>(without);
+      return {.gpu = {}, .why = fmt::format("rank {}: {}", rank, world.broadcast(own, rank))};
+    }
   }
   DeviceChoice choice{.gpu = {}, .why = "run.device=" + device};
   agree(world, [&] { choice.gpu = open_own(world); });

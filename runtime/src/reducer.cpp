@@ -226,12 +226,21 @@ void GradientReducer::Impl::begin_step(const StepPlan& plan) {
 
 // Autograd would add to what is there. Zeros are fine (zero_grad(false)): they are dropped. Anything else is refused.
 void GradientReducer::Impl::drop_zero_gradients() {
-  for (Parameter& parameter : parameters_) {
-    at::Tensor& gradient = parameter.tensor.mutable_grad();
+  at::Tensor nonzero;  // of all: on a GPU it is read once
+  for (const Parameter& parameter : parameters_) {
+    const at::Tensor& gradient = parameter.tensor.grad();
     if (!gradient.defined()) continue;
-    if (gradient.count_nonzero().item<std::int64_t>() != 0) refuse_stale(parameter);
-    gradient.reset();
+    const at::Tensor own = gradient.count_nonzero();
+    nonzero = nonzero.defined() ? nonzero + own : own;
   }
+  if (!nonzero.defined()) return;
+  if (nonzero.item<std::int64_t>() != 0) {
+    for (const Parameter& parameter : parameters_) {
+      const at::Tensor& gradient = parameter.tensor.grad();
+      if (gradient.defined() && gradient.count_nonzero().item<std::int64_t>() != 0) refuse_stale(parameter);
+    }
+  }
+  for (Parameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
 }
 
 void GradientReducer::Impl::refuse_stale(const Parameter& parameter) const {

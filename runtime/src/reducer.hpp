@@ -74,9 +74,9 @@ class GradientReducer::Impl final : public StepParticipant {
   void drop_zero_gradients();
   void refuse_stale(const Parameter& parameter) const;
   [[nodiscard]] bool may_call_here(Communicator& comm) const;
-  void complete();
+  void wait_for_buckets();
   void refuse_other_flags() const;
-  void share_flags();
+  [[nodiscard]] Work share_flags();
   [[nodiscard]] std::vector<std::uint8_t> own_flags() const;
   void publish();
   [[nodiscard]] Communicator& host() noexcept { return beside_ ? *beside_ : *comm_; }

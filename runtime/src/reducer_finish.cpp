@@ -13,20 +13,21 @@ namespace lockstep {
 bool GradientReducer::Impl::finish() {
   const at::NoGradGuard no_grad;
   if (!reduced_) buffers_.launch({.order = runtime_.impl().reduce_order(), .label = "the module's buffers"});
-  share_flags();
+  Work flags = share_flags();
+  if (!reduced_) wait_for_buckets();
+  flags.wait();
   if (reduced_) {
     refuse_other_flags();
   } else {
-    complete();
+    publish();
+    buffers_.finish();
   }
   in_step_ = false;
   return flags_.back() != 0;
 }
 
-void GradientReducer::Impl::complete() {
+void GradientReducer::Impl::wait_for_buckets() {
   for (Bucket& bucket : buckets_) bucket.work->wait();
-  publish();
-  buffers_.finish();
 }
 
 // The flags are this rank's own: others' come when the device works already.
@@ -35,7 +36,9 @@ void GradientReducer::Impl::reduce_now() {
   end_micro_batch();
   buffers_.launch({.order = runtime_.impl().reduce_order(), .label = "the module's buffers"});
   flags_ = flags_of_record_ = own_flags();
-  complete();
+  wait_for_buckets();
+  publish();
+  buffers_.finish();
   reduced_ = true;
 }
 
@@ -51,10 +54,12 @@ void GradientReducer::Impl::replayed() {
 void GradientReducer::Impl::refuse_other_flags() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (flags_[i] == flags_of_record_[i]) continue;
-    throw Error({.who = comm_->who(),
-                 .what = fmt::format("the gradient of {} in a captured step", parameters_[i].name),
-                 .why = "another rank used the parameter and this one did not",
-                 .fix = "use the same parameters in every micro-batch, or train without CapturedStep"});
+    throw Error(
+        {.who = comm_->who(),
+         .what = fmt::format("the gradient of {} in a captured step", parameters_[i].name),
+         .why = "another rank used the parameter and this one did not; the optimizer has stepped, and ranks differ now",
+         .fix = "start again from the newest checkpoint, and use the same parameters in every micro-batch or no "
+                "CapturedStep"});
   }
 }
 
@@ -66,12 +71,10 @@ std::vector<std::uint8_t> GradientReducer::Impl::own_flags() const {
 }
 
 // Collective. What some rank has is a flag of all. Over the host: to read it on a GPU would be to wait for the step.
-void GradientReducer::Impl::share_flags() {
+Work GradientReducer::Impl::share_flags() {
   flags_ = own_flags();
-  host()
-      .all_reduce(Buffer{flags_.data(), static_cast<std::int64_t>(flags_.size()), DType::uint8}, ReduceOp::max,
-                  {.label = "which gradients there are"})
-      .wait();
+  return host().all_reduce(Buffer{flags_.data(), static_cast<std::int64_t>(flags_.size()), DType::uint8}, ReduceOp::max,
+                           {.label = "which gradients there are"});
 }
 
 // Points every used parameter's gradient at its place in the bucket.

@@ -100,11 +100,17 @@ std::shared_ptr<Communicator> Runtime::Impl::communicator_for(at::Device device,
         std::make_shared<Communicator>(gpu_communicator(world, *gpu, name, transport.transport)));
     return gpu_communicators.back();
   }
-  if (device.is_cpu()) return std::make_shared<Communicator>(world.duplicate(name));
+  // Under lockstep::run batches come on the GPU; a program that embeds us has its own, and may train on the CPU.
+  const bool on_cpu = device.is_cpu() && (!gpu || !folder);
+  if (on_cpu) return std::make_shared<Communicator>(world.duplicate(name));
   throw UsageError({.who = world.who(),
                     .what = fmt::format("a module on {}", device.str()),
                     .why = fmt::format("this rank computes on {}", gpu ? gpu->torch_device().str() : "cpu"),
                     .fix = "move it by module->to(rt.device()); run.device chooses between cpu and cuda"});
+}
+
+void Runtime::Impl::check_device_calls() {
+  for (const auto& communicator : gpu_communicators) communicator->check();
 }
 
 void Runtime::Impl::say(const std::string& line) {
@@ -196,6 +202,7 @@ void Runtime::close() {
   Impl& impl = *impl_;
   if (impl.folder && !impl.parameters_sha256.empty()) {
     agree(impl.world, [&] {
+      impl.check_device_calls();
       if (rank() == 0) impl.folder->record_final(impl.results, impl.parameters_sha256, impl.final_step);
     });
     impl.say(fmt::format("parameters sha256 {}", impl.parameters_sha256));

@@ -31,6 +31,9 @@ class Runtime::Impl {
   // Collective. For the memory of a module whose tensors are on `device`. Throws UsageError if that is neither the CPU
   // nor this rank's GPU.
   [[nodiscard]] std::shared_ptr<Communicator> communicator_for(at::Device device, const std::string& name);
+  // Local. Throws what a call on a GPU has failed of by now: nobody waits for those, and what they left in memory is
+  // not to be kept.
+  void check_device_calls();
   void say(const std::string& line);  // rank 0: to standard output, past the progress bar
 
   Communicator world;

@@ -98,6 +98,7 @@ void train(lockstep::Runtime& rt, const Options& options) {
   const Fault& fault = options.fault;
   if (fault.at == "finalize") strike_later(fault, rt.rank());
   const auto net = std::make_shared<Net>(options.width);
+  net->to(rt.device());
   lockstep::DistributedDataParallel model(rt, net);
   torch::optim::SGD sgd(net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
   FaultAtSave at_save(fault, rt.rank());
@@ -108,7 +109,7 @@ void train(lockstep::Runtime& rt, const Options& options) {
   for (auto& step : rt.steps(state, batches)) {
     sgd.zero_grad();
     for ([[maybe_unused]] const int nothing : step.micro_batches()) {
-      const auto x = torch::randn({16, 8});
+      const auto x = torch::randn({16, 8}).to(rt.device());
       model.forward(x).sub(x.sum(1, true)).square().mean().backward();
     }
     const std::int64_t steps_done = step.index() + 1;

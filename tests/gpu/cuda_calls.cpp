@@ -16,7 +16,12 @@ constexpr int kDecidedByAddresses = 4;  // cudaMemcpyDefault: may be one
 
 template <class Function>
 Function* next(const char* name) {
-  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+  void* found = dlsym(RTLD_NEXT, name);
+  if (found == nullptr) {  // CUDA came with the plugin, whose libraries are not everybody's
+    static void* const cuda = dlopen("libcudart.so.13", RTLD_NOW | RTLD_NOLOAD);
+    found = cuda == nullptr ? nullptr : dlsym(cuda, name);
+  }
+  return reinterpret_cast<Function*>(found);
 }
 
 template <class Function, class... Arguments>

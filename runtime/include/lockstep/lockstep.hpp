@@ -9,6 +9,7 @@
 #include "lockstep/dataloader/data_loader.hpp"
 #include "lockstep/dataloader/dataset.hpp"
 #include "lockstep/runtime/autocast.hpp"
+#include "lockstep/runtime/captured_step.hpp"
 #include "lockstep/runtime/ddp.hpp"
 #include "lockstep/runtime/run.hpp"
 #include "lockstep/runtime/runtime.hpp"

@@ -8,8 +8,9 @@
 
 namespace lockstep {
 
-// The steps of a loop, which on a GPU are recorded once as a CUDA graph and then replayed: a small net whose kernels
-// are shorter than the host takes to queue them trains several times faster.
+// The steps of a loop, which on a GPU are recorded once as a CUDA graph and then replayed: for small nets, whose
+// kernels are shorter than the host takes to queue them. Calls of a replay are not watched: one that stands still has
+// no timeout. To be destroyed before Runtime::close().
 //   lockstep::CapturedStep train_step(rt, optimizer, [&](const lockstep::Batch& batch) {
 //     return cross_entropy(model.forward(batch.data), batch.target);
 //   });
