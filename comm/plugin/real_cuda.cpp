@@ -118,46 +118,39 @@ class RealCuda final : public CudaApi {
   }
   CudaStatus destroy_event(Event event) override { return cleared(cudaEventDestroy(native(event))); }
   CudaStatus record(Event event, Stream stream) override {
-    const auto error = enter();  // LibTorch's default stream is that of the thread's own GPU
-    return cleared(error == cudaSuccess ? cudaEventRecord(native(event), native(stream)) : error);
+    // LibTorch's default stream is that of the thread's own GPU
+    return entered([&] { return cudaEventRecord(native(event), native(stream)); });
   }
   CudaStatus make_wait(Stream stream, Event event) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaStreamWaitEvent(native(stream), native(event), cudaEventWaitDefault)
-                                        : error);
+    return entered([&] { return cudaStreamWaitEvent(native(stream), native(event), cudaEventWaitDefault); });
   }
   CudaStatus query(Event event) override {
     const OutsideCaptures outside;
-    const auto error = enter();  // else the watchdog's thread would make a context on GPU 0
-    return cleared(error == cudaSuccess ? cudaEventQuery(native(event)) : error);
+    // else the watchdog's thread would make a context on GPU 0
+    return entered([&] { return cudaEventQuery(native(event)); });
   }
 
   CudaStatus allocate(std::byte*& memory, std::size_t bytes) override {
     const OutsideCaptures outside;
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaMalloc(&memory, bytes) : error);
+    return entered([&] { return cudaMalloc(&memory, bytes); });
   }
   CudaStatus free(std::byte* memory) override {
     const OutsideCaptures outside;
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaFree(memory) : error);
+    return entered([&] { return cudaFree(memory); });
   }
   CudaStatus allocate_pinned(std::byte*& memory, std::size_t bytes) override {
     const OutsideCaptures outside;
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaMallocHost(&memory, bytes) : error);
+    return entered([&] { return cudaMallocHost(&memory, bytes); });
   }
   CudaStatus free_pinned(std::byte* memory) override {
     const OutsideCaptures outside;
     return cleared(cudaFreeHost(memory));
   }
   CudaStatus copy(void* to, const void* from, std::size_t bytes, Stream stream) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)) : error);
+    return entered([&] { return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)); });
   }
   CudaStatus fill_zero(void* memory, std::size_t bytes, Stream stream) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? cudaMemsetAsync(memory, 0, bytes, native(stream)) : error);
+    return entered([&] { return cudaMemsetAsync(memory, 0, bytes, native(stream)); });
   }
 
 #ifdef LOCKSTEP_GPU_KERNELS
@@ -167,16 +160,13 @@ class RealCuda final : public CudaApi {
     return cleared(asked) == CudaStatus::success && major >= 8;
   }
   CudaStatus reduce_slices(const ReduceSlices& call, Stream stream) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? launch_reduce_slices(call, native(stream)) : error);
+    return entered([&] { return launch_reduce_slices(call, native(stream)); });
   }
   CudaStatus scaled_copy(std::span<const ScaledCopy> copies, double scale, bool add, Stream stream) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? launch_scaled_copy(copies, scale, add, native(stream)) : error);
+    return entered([&] { return launch_scaled_copy(copies, scale, add, native(stream)); });
   }
   CudaStatus unscale(const Unscale& call, Stream stream) override {
-    const auto error = enter();
-    return cleared(error == cudaSuccess ? launch_unscale(call, native(stream)) : error);
+    return entered([&] { return launch_unscale(call, native(stream)); });
   }
 #else
   bool has_kernels() const override { return false; }
@@ -198,6 +188,13 @@ class RealCuda final : public CudaApi {
     const auto error = cudaGetDevice(&current);
     if (error != cudaSuccess || current == device_) return error;
     return cudaSetDevice(device_);
+  }
+
+  // What `call` returns, once this thread is on our GPU.
+  template <class Call>
+  CudaStatus entered(const Call& call) const {
+    const auto error = enter();
+    return cleared(error == cudaSuccess ? call() : error);
   }
 
   std::atomic<int> device_{0};

@@ -14,6 +14,7 @@
 
 #include "comm/shm_processes.hpp"
 #include "comm/thread_ranks.hpp"
+#include "comm/thrown_text.hpp"
 #include "lockstep/base/error.hpp"
 #include "shm/arena.hpp"
 #include "shm/fd_exchange.hpp"
@@ -32,18 +33,6 @@ using std::chrono::milliseconds;
 
 constexpr auto kDeadline = milliseconds(1000);  // all who come have come by then, on a busy machine too
 constexpr std::uint64_t kMiB = 1 << 20;
-
-// The text of the E that `call` throws.
-template <class E, class Call>
-ErrorText text_of(const Call& call) {
-  try {
-    call();
-  } catch (const E& error) {
-    return error.text();
-  }
-  ADD_FAILURE() << "it did not throw";
-  return {};
-}
 
 template <class What, class Why, class Fix>
 auto says(What what, Why why, Fix fix) {

@@ -5,6 +5,7 @@
 
 #include "../communicator_impl.hpp"
 #include "device.hpp"
+#include "graph_api.hpp"
 #include "lockstep/base/error.hpp"
 #include "nccl_backend.hpp"
 #include "staged_backend.hpp"
@@ -28,6 +29,14 @@ int Gpu::count() {
 int Gpu::index() const noexcept { return device_->index(); }
 const std::string& Gpu::name() const noexcept { return device_->facts().name; }
 const std::string& Gpu::uuid() const noexcept { return device_->facts().uuid; }
+
+c10::Device Gpu::torch_device() const noexcept {
+  const c10::DeviceType type = device_->libraries().device_type;
+  if (type == c10::DeviceType::CPU) return type;  // a mock: the CPU has no index
+  return {type, static_cast<c10::DeviceIndex>(device_->index())};
+}
+
+std::unique_ptr<comm::gpu::Graph> Gpu::make_graph() const { return device_->libraries().graphs->make_graph(); }
 
 int gpu_of_local_rank(int local_rank, int visible) {
   if (visible > 0) return local_rank % visible;

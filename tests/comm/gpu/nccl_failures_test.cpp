@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "comm/thread_ranks.hpp"
+#include "comm/thrown_text.hpp"
 #include "flight_dump.hpp"
 #include "flight_verdict.hpp"
 #include "gpu/device.hpp"
@@ -30,20 +31,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
+using testing::text_of;
 
 using std::chrono::milliseconds;
-
-// The text of the E that `call` throws.
-template <class E, class Call>
-ErrorText text_of(const Call& call) {
-  try {
-    call();
-  } catch (const E& error) {
-    return error.text();
-  }
-  ADD_FAILURE() << "it did not throw";
-  return {};
-}
 
 void wait_on_the_host(Work work) {
   while (!work.done()) std::this_thread::yield();
