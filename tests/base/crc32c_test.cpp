@@ -47,6 +47,15 @@ TEST(Crc32c, equals_the_reference_at_every_length_and_offset) {
   }
 }
 
+TEST(Crc32c, equals_the_reference_over_many_vectors) {
+  constexpr std::size_t kVectors = 256;  // bytes that are folded at a time, from 4,096 on
+  const auto bytes = random_bytes(4096 + 2 * kVectors + 70);
+  for (std::size_t size = 4096 - 70; size <= bytes.size(); ++size) {
+    const auto part = std::span(bytes).first(size);
+    ASSERT_EQ(crc32c(part, 0x7654321), crc32c_reference(part, 0x7654321)) << "size " << size;
+  }
+}
+
 TEST(Crc32c, pieces_give_what_the_whole_gives) {
   const auto bytes = random_bytes(100);
   const auto whole = crc32c(bytes);
